@@ -1,0 +1,1 @@
+"""Pixels in, physics out: trackers, metrics, statistics and the report."""

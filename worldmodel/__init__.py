@@ -1,0 +1,1 @@
+"""Roll out, refine and check video world models."""

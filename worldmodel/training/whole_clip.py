@@ -1,0 +1,84 @@
+"""Differentiable whole-clip passes through diffusers' causal Wan autoencoder.
+
+``AutoencoderKLWan.encode`` and ``decode`` walk through a clip four frames at a time with a
+feature cache, which is right for long videos and slow in training. These passes give the
+same numbers in one go: every convolution is causal, so a zero-padded pass over the clip sees
+what the cached pass sees. Only the temporal resampling needs care, because the first frame
+is neither merged with later frames nor doubled.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
+from torch import Tensor, nn
+
+
+def encode_clip(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """Posterior moments (B, 2z, 1 + (T-1)/4, H/8, W/8) of a video (B, 3, T, H, W) in [-1, 1]."""
+    encoder = vae.encoder
+    x = _conv(encoder.conv_in, video)
+    for layer in encoder.down_blocks:
+        x = _down(layer, x) if isinstance(layer, WanResample) else _residual(layer, x)
+    x = _middle(encoder.mid_block, x)
+    x = _conv(encoder.conv_out, encoder.nonlinearity(encoder.norm_out(x)))
+    return _conv(vae.quant_conv, x)
+
+
+def decode_clip(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Video (B, 3, 1 + 4(T-1), 8H, 8W), not clipped, of raw latents (B, z, T, H, W)."""
+    decoder = vae.decoder
+    x = _conv(decoder.conv_in, _conv(vae.post_quant_conv, latents))
+    x = _middle(decoder.mid_block, x)
+    for block in decoder.up_blocks:
+        for resnet in block.resnets:
+            x = _residual(resnet, x)
+        if block.upsamplers is not None:
+            x = _up(block.upsamplers[0], x)
+    return _conv(decoder.conv_out, decoder.nonlinearity(decoder.norm_out(x)))
+
+
+def _conv(conv: WanCausalConv3d, x: Tensor) -> Tensor:
+    if x.shape[2] > 1:
+        return conv(x)
+    # A single frame meets zeros on all but the last temporal tap: a plain image convolution.
+    pad = conv._padding[0]
+    return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, padding=pad)[:, :, None]
+
+
+def _residual(block: nn.Module, x: Tensor) -> Tensor:
+    h = _conv(block.conv1, block.nonlinearity(block.norm1(x)))
+    h = _conv(block.conv2, block.nonlinearity(block.norm2(h)))
+    shortcut = x if isinstance(block.conv_shortcut, nn.Identity) else _conv(block.conv_shortcut, x)
+    return h + shortcut
+
+
+def _middle(block: nn.Module, x: Tensor) -> Tensor:
+    x = _residual(block.resnets[0], x)
+    for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
+        x = _residual(resnet, attention(x))
+    return x
+
+
+def _per_frame(layer: nn.Module, x: Tensor) -> Tensor:
+    batch, frames = x.shape[0], x.shape[2]
+    x = layer(x.transpose(1, 2).flatten(0, 1))
+    return x.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+def _down(layer: WanResample, x: Tensor) -> Tensor:
+    x = _per_frame(layer.resample, x)
+    if layer.mode == "downsample2d" or x.shape[2] == 1:
+        return x
+    return torch.cat([x[:, :, :1], layer.time_conv(x)], dim=2)
+
+
+def _up(layer: WanResample, x: Tensor) -> Tensor:
+    if layer.mode == "upsample3d" and x.shape[2] > 1:
+        first, rest = x[:, :, :1], layer.time_conv(x[:, :, 1:])
+        even, odd = rest.chunk(2, dim=1)
+        rest = torch.stack([even, odd], dim=3).flatten(2, 3)
+        x = torch.cat([first, rest], dim=2)
+    return _per_frame(layer.resample, x)
