@@ -1,0 +1,63 @@
+"""PisaBench's three numbers as released (arXiv 2503.09595), kept beside honest ones for comparison.
+
+They are what the published code computes, faults included: "L2" is a mean absolute coordinate
+error, and frames in which either mask is empty are dropped from L2 and CD instead of charged.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from worldmodel.evaluators.checks import check_mask
+
+
+def pisa_scores(true_masks: np.ndarray, masks: np.ndarray, *, true_fps: float, fps: float) -> dict[str, float]:
+    """``pisa_l2``, ``pisa_cd`` and ``pisa_iou`` of masks (T, H, W) bool; all frames count, the given first too."""
+    for name, value in (("true_masks", true_masks), ("masks", masks)):
+        if np.ndim(value) != 3:
+            raise ValueError(f"{name}: got shape {np.shape(value)}, expected (T, H, W); pass one object's masks")
+    check_mask("masks", masks, (len(masks), *true_masks.shape[1:]))
+    check_mask("true_masks", true_masks, true_masks.shape)
+    pairs = pair_frames(len(true_masks), len(masks), true_fps, fps)
+    true_masks, masks = true_masks[pairs], masks[: len(pairs)]
+    scale = np.sqrt(2.0) * true_masks.shape[1]
+    coordinates = [np.abs(_centroid(a) - _centroid(b)) for a, b in zip(true_masks, masks, strict=True)]
+    chamfer = [_chamfer(a, b) for a, b in zip(true_masks, masks, strict=True)]
+    return {
+        "pisa_l2": _nanmean(coordinates) / scale,
+        "pisa_cd": _nanmean(chamfer) / scale,
+        "pisa_iou": float(np.mean([_iou(a, b) for a, b in zip(true_masks, masks, strict=True)])),
+    }
+
+
+def pair_frames(true_frames: int, frames: int, true_fps: float, fps: float) -> np.ndarray:
+    """Index of the true frame for each generated frame: int(i * true_fps / fps), cut to the shorter video."""
+    pairs = (np.arange(frames) * (true_fps / fps)).astype(int)
+    return pairs[pairs < true_frames]
+
+
+def _centroid(mask: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(mask)
+    return np.array([columns.mean(), rows.mean()]) if len(rows) else np.full(2, np.nan)
+
+
+def _chamfer(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean distance of b's pixels to a plus mean distance of a's pixels to b, in px; nan if one is empty."""
+    return _mean_distance(a, b) + _mean_distance(b, a) if a.any() and b.any() else float("nan")
+
+
+def _mean_distance(start: np.ndarray, target: np.ndarray) -> float:
+    distance = cv2.distanceTransform((~target).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return float(distance[start].mean())
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = (a | b).sum()
+    return float((a & b).sum() / union) if union else 1.0
+
+
+def _nanmean(values: list) -> float:
+    array = np.asarray(values, dtype=np.float64)
+    kept = array[np.isfinite(array)]
+    return float(kept.mean()) if kept.size else float("nan")

@@ -1,0 +1,137 @@
+"""Cosmos-Predict2.5: a diffusers pipeline folder as a canonical denoiser.
+
+The network sees clean latents on given frames, a mask channel that says which, and sigma as
+its timestep; it predicts the velocity v = eps - z. All of that stays in this file: outside,
+a model is ``x0 = denoise(x, sigma)`` with given frames pinned exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
+from torch import Tensor
+
+from worldmodel.backends.pipeline_folder import read_json, weight_files, weights_hash
+from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
+
+PIPELINE = "Cosmos2_5_PredictBasePipeline"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was trained to be used; ``worldmodel.json`` in its folder."""
+
+    name: str
+    image_size: tuple[int, int]  # height, width in pixels
+    num_frames: int  # 4n + 1, the given first frame included
+    fps: float
+    steps: int  # default number of sampling steps
+
+
+class CosmosDenoiser:
+    """x0 = denoise(x, sigma) for a batch whose first latent frames are given.
+
+    Args:
+        transformer: predicts the velocity.
+        given: (B, C, k, H, W) clean latents of the first k latent frames.
+        frames: number of latent frames of the whole clip.
+    """
+
+    def __init__(self, transformer: CosmosTransformer3DModel, given: Tensor, frames: int) -> None:
+        batch, channels, known, height, width = given.shape
+        self._transformer = transformer
+        self._clean = given.new_zeros(batch, channels, frames, height, width)
+        self._clean[:, :, :known] = given
+        self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
+        self.pinned[:, :, :known] = True
+        # The embedding of the constant empty prompt: attention to it adds nothing.
+        self._prompt = given.new_zeros(batch, 1, transformer.config.text_embed_dim)
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
+        velocity = self._transformer(
+            torch.where(self.pinned, self._clean, x),
+            timestep=x.new_full((len(x),), sigma),
+            encoder_hidden_states=self._prompt,
+            condition_mask=self.pinned.to(x.dtype),
+            return_dict=False,
+        )[0]
+        return torch.where(self.pinned, self._clean, x - sigma * velocity)
+
+
+class Cosmos25Backend:
+    """Encode, denoise and decode with the components of one pipeline folder."""
+
+    def __init__(
+        self, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, scheduler: dict[str, Any], recipe: Recipe
+    ) -> None:
+        self.transformer = transformer.eval().requires_grad_(False)
+        self.vae = vae.eval().requires_grad_(False)
+        self.scheduler = scheduler
+        self.recipe = recipe
+        self.weights_hash = ""
+        self.device = next(transformer.parameters()).device
+        shape = (1, vae.config.z_dim, 1, 1, 1)
+        self._mean = torch.tensor(vae.config.latents_mean, device=self.device).view(shape)
+        self._std = torch.tensor(vae.config.latents_std, device=self.device).view(shape)
+
+    @classmethod
+    def from_folder(cls, folder: Path, device: str = "cpu") -> Cosmos25Backend:
+        """Load a folder in the hub's layout; float32 on the given device.
+
+        Raises:
+            ValueError: a file is missing, damaged or of another pipeline.
+        """
+        index = read_json(folder / "model_index.json")
+        if index.get("_class_name") != PIPELINE:
+            raise ValueError(f"{folder}: got a {index.get('_class_name')}, expected a {PIPELINE}; choose another folder")
+        if index.get("text_encoder", [None])[0] is not None:
+            raise ValueError(f"{folder}: got a text-conditioned pipeline, expected one without text_encoder")
+        recipe = read_json(folder / "worldmodel.json")
+        recipe["image_size"] = tuple(recipe["image_size"])
+        files = weight_files(folder, "transformer") + weight_files(folder, "vae")
+        options = {"local_files_only": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
+        backend = cls(
+            CosmosTransformer3DModel.from_pretrained(folder, subfolder="transformer", **options).to(device),
+            AutoencoderKLWan.from_pretrained(folder, subfolder="vae", **options).to(device),
+            read_json(folder / "scheduler" / "scheduler_config.json"),
+            Recipe(**recipe),
+        )
+        backend.weights_hash = weights_hash(files)
+        return backend
+
+    def sigmas(self, steps: int) -> np.ndarray:
+        """The model's own schedule (steps + 1,) from its scheduler settings."""
+        if self.scheduler.get("use_karras_sigmas"):
+            return karras_sigmas(steps, self.scheduler["sigma_min"], self.scheduler["sigma_max"])
+        return flow_sigmas(steps, self.scheduler.get("flow_shift", 1.0))
+
+    @torch.no_grad()
+    def encode(self, video: np.ndarray) -> Tensor:
+        """Normalised latents (B, C, 1 + (T-1)/4, H/8, W/8) of a video (B, T, H, W, 3) uint8."""
+        pixels = torch.from_numpy(np.ascontiguousarray(video)).to(self.device)
+        pixels = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+        return (self.vae.encode(pixels).latent_dist.mode() - self._mean) / self._std
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> np.ndarray:
+        """Video (B, T, H, W, 3) uint8 of normalised latents (B, C, T', H', W')."""
+        pixels = self.vae.decode(latents * self._std + self._mean).sample.clamp(-1.0, 1.0)
+        return ((pixels + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
+
+    def denoiser(self, given: Tensor) -> CosmosDenoiser:
+        """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
+        return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of one clip's latents."""
+        height, width = self.recipe.image_size
+        scale = self.vae.config.scale_factor_spatial
+        frames = 1 + (self.recipe.num_frames - 1) // self.vae.config.scale_factor_temporal
+        return self.vae.config.z_dim, frames, height // scale, width // scale

@@ -1,0 +1,73 @@
+"""The sampling loop: predict, refine where the plan says so, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.noise import KeyedNoise
+from worldmodel.sampling.refine import Denoise, Noise, PredictPerturb, predict_perturb
+from worldmodel.sampling.schedules import check_sigmas
+from worldmodel.sampling.solvers import SOLVERS
+
+
+@torch.no_grad()
+def sample(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float] | np.ndarray,
+    *,
+    solver: str = "euler",
+    refine: PredictPerturb | None = None,
+    noise: Noise | None = None,
+    callback: Callable[[dict], None] | None = None,
+) -> Tensor:
+    """Solve the flow from noise to a clean sample.
+
+    Args:
+        denoise: denoise(x, sigma) -> x0, the clean sample predicted for x (B, C, ...). Its
+            attribute ``pinned`` (B, 1, ...), if any, marks places that are given.
+        x: (B, C, ...) start at noise level sigmas[0].
+        sigmas: strictly descending noise levels from at most 1 to 0.
+        solver: name of a solver in ``SOLVERS``.
+        refine: Predict-and-Perturb plan, or None for the plain solver.
+        noise: noise(step, iteration, like) -> Tensor, the only source of fresh noise; by
+            default keyed by the sample's place in the batch.
+        callback: called after each step with step, sigma, sigma_next, x (before the step), x0,
+            and evaluations (B,) that each sample spent.
+
+    Returns:
+        z: (B, C, ...) the clean sample.
+
+    Raises:
+        ValueError: an argument is malformed; nothing has been evaluated then.
+    """
+    levels = check_sigmas(sigmas)
+    if solver not in SOLVERS:
+        raise ValueError(f"solver: got {solver!r}, expected one of {', '.join(sorted(SOLVERS))}")
+    if not torch.isfinite(x).all():
+        raise ValueError("x: got NaN or infinity, expected finite noise")
+    iterations = [0] * (len(levels) - 1) if refine is None else refine.iterations(levels)
+    noise = KeyedNoise(range(len(x))) if noise is None else noise
+    take_step = SOLVERS[solver]
+
+    for step, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        x0 = denoise(x, sigma)
+        evaluations = torch.ones(len(x), dtype=torch.int64, device=x.device)
+        if refine is not None and iterations[step]:
+            fresh = _at_step(noise, step)
+            x, x0, used = predict_perturb(denoise, x, x0, sigma, iterations[step], refine, fresh)
+            evaluations += used
+        if callback is not None:
+            callback(
+                {"step": step, "sigma": sigma, "sigma_next": sigma_next, "x": x, "x0": x0, "evaluations": evaluations}
+            )
+        x = take_step(x, x0, sigma, sigma_next)
+    return x
+
+
+def _at_step(noise: Noise, step: int) -> Callable[[int, Tensor], Tensor]:
+    return lambda iteration, like: noise(step, iteration, like)

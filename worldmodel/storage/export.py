@@ -1,0 +1,89 @@
+"""Videos to look at: mp4, GIF and film strips. Measure on the stored episodes, not on these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+
+def write_mp4(
+    path: str | os.PathLike[str], video: np.ndarray, fps: float, scale: int = 1, *, overwrite: bool = False
+) -> None:
+    """Write video (T, H, W, 3) uint8 as MPEG-4, ``scale`` screen pixels to a pixel (lossy)."""
+    _check_output(path, ".mp4", overwrite)
+    frames = _enlarged(video, fps, scale)
+
+    def encode(target: Path) -> None:
+        size = (frames.shape[2], frames.shape[1])
+        writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        if not writer.isOpened():
+            raise RuntimeError(f"{path}: got no mp4v encoder from OpenCV {cv2.__version__}; write a .gif instead")
+        for frame in frames:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        writer.release()
+
+    _write_whole(Path(path), encode)
+
+
+def write_gif(
+    path: str | os.PathLike[str], video: np.ndarray, fps: float, scale: int = 1, *, overwrite: bool = False
+) -> None:
+    """Write video (T, H, W, 3) uint8 as an endless GIF of 256 colours a frame."""
+    _check_output(path, ".gif", overwrite)
+    images = [Image.fromarray(frame) for frame in _enlarged(video, fps, scale)]
+    # GIF counts in 10 ms: round the moments, not the durations, so that the clip keeps its length.
+    moments = np.round(100.0 * np.arange(len(images) + 1) / fps).astype(int)
+    durations = (10 * np.diff(moments)).tolist()
+
+    def encode(target: Path) -> None:
+        images[0].save(target, save_all=True, append_images=images[1:], duration=durations, loop=0)
+
+    _write_whole(Path(path), encode)
+
+
+def filmstrip(video: np.ndarray, every: int = 1, gap: int = 2) -> np.ndarray:
+    """Frames 0, every, 2 every, ... of video (T, H, W, 3) side by side, ``gap`` white pixels between: (H, W', 3)."""
+    _check_video(video)
+    if every < 1 or gap < 0:
+        raise ValueError(f"every, gap: got {every}, {gap}, expected at least 1 and 0; change them")
+    frames = video[::every]
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+    strip = np.concatenate(list(padded), axis=1)
+    return strip[:, : strip.shape[1] - gap]
+
+
+def _enlarged(video: np.ndarray, fps: float, scale: int) -> np.ndarray:
+    _check_video(video)
+    if not 0 < fps <= 1000:
+        raise ValueError(f"fps: got {fps}, expected frames per second above 0 and up to 1000; give the clip's own")
+    if scale != int(scale) or scale < 1:
+        raise ValueError(f"scale: got {scale}, expected a whole number from 1; change it")
+    return video.repeat(int(scale), axis=1).repeat(int(scale), axis=2)
+
+
+def _check_video(video: np.ndarray) -> None:
+    if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
+        raise ValueError(f"video: got {video.dtype} {video.shape}, expected uint8 (T, H, W, 3) not empty; convert it")
+
+
+def _check_output(path: str | os.PathLike[str], suffix: str, overwrite: bool) -> None:
+    if Path(path).suffix.lower() != suffix:
+        raise ValueError(f"path: got {str(path)!r}, expected a name that ends in {suffix}; rename it")
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(f"{path}: got an existing file, expected none; give another name or overwrite=True")
+
+
+def _write_whole(path: Path, encode: Callable[[Path], None]) -> None:
+    """Encode beside ``path`` and move into place, so that an interrupted write leaves the old file alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        encode(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

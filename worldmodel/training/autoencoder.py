@@ -1,0 +1,188 @@
+"""Training of the embedded model's video autoencoder (diffusers' ``AutoencoderKLWan``).
+
+Small things matter here: an object is a few dozen pixels. So the L1 loss weighs object pixels
+more, and the first stages see crops around the object. Training goes from single frames over
+short clips to whole clips: a causal autoencoder shares its spatial weights between them, and
+single frames teach them fastest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from worldmodel.training.checkpoint import load_checkpoint, save_checkpoint
+from worldmodel.training.whole_clip import decode_clip, encode_clip
+
+TINY_AUTOENCODER = {
+    "base_dim": 16,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training on clips of one size (frames, then pixels)."""
+
+    frames: int
+    height: int
+    width: int
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    stages: tuple[Stage, ...] = (
+        Stage(frames=1, height=32, width=32, batch=64, steps=2200),
+        Stage(frames=9, height=64, width=32, batch=4, steps=3000),
+        Stage(frames=17, height=64, width=64, batch=2, steps=800),
+    )
+    learning_rate: float = 1.5e-3  # peak, after the warm-up; falls to zero along a cosine
+    warmup_steps: int = 100
+    object_weight: float = 6.0  # extra weight of pixels on or beside the object
+    kl_weight: float = 1e-4  # per latent value
+    seed: int = 0
+    checkpoint_seconds: float = 120.0
+
+
+def train_autoencoder(
+    video: np.ndarray, mask: np.ndarray, out: Path, settings: AutoencoderSettings, device: str = "cpu"
+) -> AutoencoderKLWan:
+    """Train on clips (N, T, H, W, 3) uint8 with object masks (N, T, H, W); resumes from ``out``."""
+    torch.manual_seed(settings.seed)
+    vae = AutoencoderKLWan(**TINY_AUTOENCODER).to(device)
+    _channels_last(vae)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
+    total = sum(stage.steps for stage in settings.stages)
+    described = _plain(settings)
+    state = load_checkpoint(out / "autoencoder.pt", described)
+    first, seconds = 0, 0.0
+    if state is not None:
+        vae.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, seconds = state["step"], state["seconds"]
+    loss_of = torch.compile(_losses, dynamic=False)
+    log = (out / "autoencoder.csv").open("a")
+    started = saved = time.monotonic()
+    progress = tqdm(total=total, initial=first, desc="autoencoder", unit="step", smoothing=0.05)
+
+    def save(step: int) -> None:
+        elapsed = seconds + time.monotonic() - started
+        parts = {"model": vae.state_dict(), "optimizer": optimizer.state_dict(), "settings": described}
+        save_checkpoint(out / "autoencoder.pt", {**parts, "step": step, "seconds": elapsed})
+
+    for step in range(first, total):
+        stage = _stage_at(settings.stages, step)
+        clips, weight = _batch(video, mask, stage, settings, step)
+        learning_rate = settings.learning_rate * _schedule(step, settings.warmup_steps, total)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        with torch.autocast(device, torch.bfloat16):
+            noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
+            reconstruction, kl = loss_of(vae, clips.to(device), weight.to(device), noise.to(device))
+        (reconstruction + settings.kl_weight * kl).backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        progress.update()
+        if step % 50 == 0:
+            progress.set_postfix(l1=f"{reconstruction.item():.4f}", kl=f"{kl.item():.2f}")
+            log.write(f"{step},{stage.frames},{reconstruction.item():.6f},{kl.item():.4f}\n")
+            log.flush()
+        if time.monotonic() - saved > settings.checkpoint_seconds:
+            save(step + 1)
+            saved = time.monotonic()
+    save(total)
+    return vae
+
+
+def _losses(vae: AutoencoderKLWan, clips: Tensor, weight: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted L1 and KL divergence per latent value, both scalars."""
+    mean, log_variance = encode_clip(vae, clips).chunk(2, dim=1)
+    mean, log_variance = mean.float(), log_variance.float().clamp(-20.0, 10.0)
+    restored = decode_clip(vae, mean + torch.exp(0.5 * log_variance) * noise)
+    reconstruction = (weight * (restored.float() - clips).abs()).sum() / (3.0 * weight.sum())
+    kl = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
+    return reconstruction, kl
+
+
+def _batch(
+    video: np.ndarray, mask: np.ndarray, stage: Stage, settings: AutoencoderSettings, step: int
+) -> tuple[Tensor, Tensor]:
+    """Clips (B, 3, T, H, W) in [-1, 1] around the object and their pixel weights (B, 1, T, H, W)."""
+    rng = np.random.default_rng((settings.seed, step))
+    clips = np.empty((stage.batch, stage.frames, stage.height, stage.width, 3), np.uint8)
+    masks = np.empty(clips.shape[:-1], bool)
+    for row, index in enumerate(rng.integers(len(video), size=stage.batch)):
+        start = rng.integers(video.shape[1] - stage.frames + 1)
+        focus = mask[index, rng.integers(start, start + stage.frames)]
+        top, left = _crop_corner(focus, stage, rng)
+        window = np.s_[index, start : start + stage.frames, top : top + stage.height, left : left + stage.width]
+        flip = -1 if rng.random() < 0.5 else 1
+        clips[row], masks[row] = video[window][:, :, ::flip], mask[window][:, :, ::flip]
+    x = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+    near = F.max_pool3d(torch.from_numpy(masks)[:, None].float(), (1, 3, 3), stride=1, padding=(0, 1, 1))
+    return x.contiguous(memory_format=torch.channels_last_3d), 1.0 + settings.object_weight * near
+
+
+def _crop_corner(focus: np.ndarray, stage: Stage, rng: np.random.Generator) -> tuple[int, int]:
+    """A random crop that holds the object's centre in the frame ``focus`` (H, W)."""
+    corner = []
+    for axis, (size, crop) in enumerate(zip(focus.shape, (stage.height, stage.width), strict=True)):
+        occupied = np.flatnonzero(focus.any(axis=1 - axis))
+        centre = int(occupied.mean()) if len(occupied) else size // 2
+        low, high = max(0, centre - crop + 4), min(size - crop, centre - 4)
+        corner.append(int(rng.integers(low, high + 1)) if high >= low else int(np.clip(centre, 0, size - crop)))
+    return corner[0], corner[1]
+
+
+def latent_statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of raw latents (N, z, T, H, W)."""
+    return latents.mean(axis=(0, 2, 3, 4)).tolist(), latents.std(axis=(0, 2, 3, 4)).tolist()
+
+
+def _schedule(step: int, warmup: int, total: int) -> float:
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * step / total))
+
+
+def _stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
+    for stage in stages:
+        if step < stage.steps:
+            return stage
+        step -= stage.steps
+    return stages[-1]
+
+
+def _latent_shape(vae: AutoencoderKLWan, clips: Tensor) -> tuple[int, ...]:
+    batch, _, frames, height, width = clips.shape
+    return batch, vae.config.z_dim, 1 + (frames - 1) // 4, height // 8, width // 8
+
+
+def _channels_last(vae: AutoencoderKLWan) -> None:
+    """Store convolution weights channel-last: bf16 convolutions on CPUs are twice as fast so."""
+    for module in vae.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)
+        elif isinstance(module, torch.nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+
+
+def _plain(settings: AutoencoderSettings) -> dict:
+    """Settings as nested plain containers that a checkpoint can hold and compare."""
+    described = dataclasses.asdict(settings)
+    described["stages"] = [dataclasses.asdict(stage) for stage in settings.stages]
+    return described
