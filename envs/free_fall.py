@@ -41,7 +41,8 @@ _GEOM_TYPES = {
 
 _STAGE = f"""
 <mujoco model="free_fall">
-  <option/>
+  <!-- Without it the extent follows the object, and with it the clipping planes and shadows. -->
+  <statistic extent="2.05" center="0 0 0.23" meansize="0.17"/>
   <visual>
     <headlight ambient="0.42 0.42 0.42" diffuse="0.28 0.28 0.28" specular="0 0 0"/>
     <quality shadowsize="512" offsamples="4"/>
@@ -74,7 +75,7 @@ class DropScene:
     position: tuple[float, float, float]  # m, centre at t = 0
     quaternion: tuple[float, float, float, float]  # w, x, y, z at t = 0
     gravity: float = 9.81  # m/s^2, downwards
-    restitution: float = 0.4  # speed after a central bounce over speed before
+    restitution: float = 0.47  # speed after a central bounce over speed before
     friction: float = 0.7  # Coulomb coefficient against the floor
 
 
@@ -89,7 +90,7 @@ class DropSampler:
     sideways: tuple[float, float] = (-0.45, 0.45)  # m, along the image
     depth: tuple[float, float] = (-0.2, 0.2)  # m, towards and away from the camera
     gravity: float | tuple[float, float] = 9.81
-    restitution: float | tuple[float, float] = 0.4
+    restitution: float | tuple[float, float] = 0.47
     friction: float | tuple[float, float] = 0.7
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
@@ -145,14 +146,16 @@ def _extent_below_centre(shape: str, size: tuple[float, float, float], quaternio
 
 
 def contact_reference(restitution: float) -> tuple[float, float]:
-    """MuJoCo ``solref`` (negative: stiffness, damping) of a linear bounce.
+    """MuJoCo ``solref`` (negative: stiffness, damping) of a bounce with the given restitution.
 
-    A mass on a damped spring leaves with e = exp(-pi zeta / sqrt(1 - zeta^2)) of its speed
-    after half a period; the period is fixed by ``CONTACT_DURATION``.
+    A mass on a damped spring that cannot pull leaves when the force ends, with a share
+    e = exp(-zeta (pi - 2 asin zeta) / sqrt(1 - zeta^2)) of its speed. The stiffness is such
+    that half an undamped period takes ``CONTACT_DURATION``.
     """
-    log_e = np.log(restitution)
-    zeta = -log_e / np.hypot(np.pi, log_e)
-    omega = np.pi / (CONTACT_DURATION * np.sqrt(1.0 - zeta**2))
+    zeta = np.linspace(0.0, 1.0, 20_001)[1:-1]
+    left = np.exp(-zeta * (np.pi - 2.0 * np.arcsin(zeta)) / np.sqrt(1.0 - zeta**2))
+    zeta = np.interp(-restitution, -left, zeta)
+    omega = np.pi / CONTACT_DURATION
     return -float(omega**2), -float(2.0 * zeta * omega)
 
 
@@ -184,8 +187,8 @@ def _check_scene(scene: DropScene) -> None:
         refuse("colour", scene.colour, f"one of {', '.join(COLOURS)}")
     if len(scene.size) != 3 or not scene.size[0] > 0:
         refuse("size", scene.size, "three half sizes in metres, the first above 0")
-    if not 0.0 < scene.restitution < 1.0:
-        refuse("restitution", scene.restitution, "a value between 0 and 1, both excluded")
+    if not 0.14 <= scene.restitution < 1.0:
+        refuse("restitution", scene.restitution, "at least 0.14 (a critically damped floor) and below 1")
     if not scene.gravity >= 0.0:
         refuse("gravity", scene.gravity, "m/s^2 downwards, at least 0")
     if not scene.friction >= 0.0:

@@ -106,9 +106,10 @@ def _bootstrap(
     order = np.argsort(values, kind="stable")
     names, index = np.unique(labels[order], return_inverse=True)
     # How often each scene is drawn is all that a statistic needs to know of a resample.
-    drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=RESAMPLES)
+    picks = rng.integers(len(names), size=(RESAMPLES, len(names))) + len(names) * np.arange(RESAMPLES)[:, None]
+    drawn = np.bincount(picks.ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
     low, high = np.percentile(statistic(values[order], drawn[:, index]), [2.5, 97.5])
-    (value,) = statistic(values[order], np.ones((1, len(values)), dtype=np.int64))
+    (value,) = statistic(values[order], np.ones((1, len(values))))
     return Interval(float(value), float(low), float(high))
 
 

@@ -96,7 +96,7 @@ class WorldModel:
             nfe=nfe,
             latents=latents if keep_latents else None,
             seconds=time.monotonic() - started,
-            provenance=self._provenance(sigmas, solver, refine),
+            provenance=self.provenance(steps, solver, refine),
         )
 
     def reconstruct(self, video: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -127,7 +127,11 @@ class WorldModel:
         z: Tensor = sample(denoise, x, sigmas, solver=solver, refine=refine, noise=noise, callback=count)
         return self.backend.decode(z), z.cpu().numpy(), nfe.cpu().numpy()
 
-    def _provenance(self, sigmas: np.ndarray, solver: str, refine: PredictPerturb | None) -> dict[str, Any]:
+    def provenance(
+        self, steps: int | None = None, solver: str = "euler", refine: PredictPerturb | None = None
+    ) -> dict[str, Any]:
+        """What a rollout with these settings depends on beside its frames and seeds, JSON-ready."""
+        sigmas = self.backend.sigmas(steps or self.recipe.steps)
         return {
             "model": self.recipe.name,
             "weights_sha256": self.backend.weights_hash,

@@ -33,6 +33,16 @@ class Recipe:
     steps: int  # default number of sampling steps
 
 
+def skip_empty_prompt(transformer: CosmosTransformer3DModel) -> None:
+    """Leave out attention to a prompt of zeros: without biases it adds exactly nothing."""
+    for block in transformer.transformer_blocks:
+        block.attn2.forward = _no_attention
+
+
+def _no_attention(hidden_states: Tensor, **_: Any) -> Tensor:
+    return torch.zeros_like(hidden_states)
+
+
 class CosmosDenoiser:
     """x0 = denoise(x, sigma) for a batch whose first latent frames are given.
 
@@ -49,7 +59,6 @@ class CosmosDenoiser:
         self._clean[:, :, :known] = given
         self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
         self.pinned[:, :, :known] = True
-        # The embedding of the constant empty prompt: attention to it adds nothing.
         self._prompt = given.new_zeros(batch, 1, transformer.config.text_embed_dim)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -70,6 +79,7 @@ class Cosmos25Backend:
     def __init__(
         self, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, scheduler: dict[str, Any], recipe: Recipe
     ) -> None:
+        skip_empty_prompt(transformer)
         self.transformer = transformer.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.scheduler = scheduler
@@ -89,13 +99,15 @@ class Cosmos25Backend:
         """
         index = read_json(folder / "model_index.json")
         if index.get("_class_name") != PIPELINE:
-            raise ValueError(f"{folder}: got a {index.get('_class_name')}, expected a {PIPELINE}; choose another folder")
+            raise ValueError(
+                f"{folder}: got a {index.get('_class_name')}, expected a {PIPELINE}; choose another folder"
+            )
         if index.get("text_encoder", [None])[0] is not None:
             raise ValueError(f"{folder}: got a text-conditioned pipeline, expected one without text_encoder")
         recipe = read_json(folder / "worldmodel.json")
         recipe["image_size"] = tuple(recipe["image_size"])
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
-        options = {"local_files_only": True, "low_cpu_mem_usage": False, "torch_dtype": torch.float32}
+        options = {"local_files_only": True, "torch_dtype": torch.float32}
         backend = cls(
             CosmosTransformer3DModel.from_pretrained(folder, subfolder="transformer", **options).to(device),
             AutoencoderKLWan.from_pretrained(folder, subfolder="vae", **options).to(device),

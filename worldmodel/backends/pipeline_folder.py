@@ -17,7 +17,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: got malformed JSON ({error}), expected a pipeline's settings; fetch it again") from None
+        raise ValueError(
+            f"{path}: got malformed JSON ({error}), expected a pipeline's settings; fetch it again"
+        ) from None
 
 
 def weight_files(folder: Path, component: str) -> list[Path]:

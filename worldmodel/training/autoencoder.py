@@ -150,11 +150,6 @@ def _crop_corner(focus: np.ndarray, stage: Stage, rng: np.random.Generator) -> t
     return corner[0], corner[1]
 
 
-def latent_statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of raw latents (N, z, T, H, W)."""
-    return latents.mean(axis=(0, 2, 3, 4)).tolist(), latents.std(axis=(0, 2, 3, 4)).tolist()
-
-
 def _schedule(step: int, warmup: int, total: int) -> float:
     return min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * step / total))
 

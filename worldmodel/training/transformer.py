@@ -19,6 +19,7 @@ from diffusers import CosmosTransformer3DModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from worldmodel.backends.cosmos25 import skip_empty_prompt
 from worldmodel.training.checkpoint import load_checkpoint, save_checkpoint
 
 TINY_TRANSFORMER = {
@@ -58,6 +59,7 @@ def train_transformer(
     torch.manual_seed(settings.seed)
     model = CosmosTransformer3DModel(**TINY_TRANSFORMER)
     initialise(model)
+    skip_empty_prompt(model)
     model.to(device)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema_decay)
@@ -82,9 +84,7 @@ def train_transformer(
     def save(step: int) -> None:
         elapsed = seconds + time.monotonic() - started
         parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-        save_checkpoint(
-            out / "transformer.pt", {**parts, "settings": described, "step": step, "seconds": elapsed}
-        )
+        save_checkpoint(out / "transformer.pt", {**parts, "settings": described, "step": step, "seconds": elapsed})
 
     for step in range(first, settings.steps):
         z, sigma, eps = (part.to(device) for part in training_batch(latents, settings, step))

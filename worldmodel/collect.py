@@ -1,0 +1,76 @@
+"""Recording ground truth: seeded scenes, simulated in parallel, stored one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from worldmodel.storage import EpisodeStore
+
+BLOCK = 20  # episodes a worker records between two reports of progress
+
+
+def collect(
+    out: Path,
+    *,
+    episodes: int,
+    seed: int = 0,
+    image_size: int = 64,
+    fps: float = 16.0,
+    num_frames: int = 17,
+    workers: int | None = None,
+) -> EpisodeStore:
+    """Record free-fall clips with the seeds ``seed, seed + 1, ...`` into a store at ``out``.
+
+    Episodes already there are kept, so an interrupted run goes on where it stopped. A clip
+    depends on its seed and the settings alone, not on the number of workers.
+
+    Raises:
+        StoreError: ``out`` holds something else, or episodes of other settings.
+    """
+    from worldmodel.envs.free_fall import DropSampler
+
+    if episodes < 1:
+        raise ValueError(f"episodes: got {episodes}, expected at least 1")
+    env = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
+    settings = {"env": "worldmodel/FreeFall-v0", **env, "sampler": dataclasses.asdict(DropSampler())}
+    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
+    missing = [number for number in range(seed, seed + episodes) if episode_name(number) not in store]
+    blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
+    with tqdm(total=episodes, initial=episodes - len(missing), desc="MuJoCo", unit="clip") as progress:
+        if len(blocks) <= 1:
+            for block in blocks:
+                progress.update(_record_block(out, settings, env, block))
+            return store
+        # A fork would share the parent's GL and thread state, so workers start fresh.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
+            jobs = [pool.submit(_record_block, out, settings, env, block) for block in blocks]
+            try:
+                for job in as_completed(jobs):
+                    progress.update(job.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return store
+
+
+def episode_name(seed: int) -> str:
+    """Key of the episode recorded with a seed."""
+    return f"{seed:08d}"
+
+
+def _record_block(out: Path, settings: dict, env_options: dict, seeds: list[int]) -> int:
+    from worldmodel.envs.free_fall import FreeFallEnv
+
+    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
+    env = FreeFallEnv(**env_options)
+    for number in seeds:
+        store.write_truth(episode_name(number), env.record(seed=number), seed=number)
+    env.close()
+    return len(seeds)
