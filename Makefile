@@ -4,7 +4,6 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-SOURCES := worldmodel envs evaluators
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
@@ -18,6 +17,11 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 SHOW := awk '/^Collecting|^Processing/ {sub(/.*\//, "", $$2); split($$2, name, /[^A-Za-z0-9._-]|-[0-9]/); printf "%s ", name[1]} \
   /^Installing/ {print "\nunpacking"} /^ *(ERROR|error):/ {print} {fflush()}'
 INSTALL := $(PIP) install --no-compile --progress-bar off -c constraints.txt
+
+# $(call install,WHY): runs the shell's $install where that is possible, otherwise prints it and stops.
+install = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "$(1): $$install"; DEBIAN_FRONTEND=noninteractive sh -c "$$install" </dev/null >/dev/null; \
+  else echo "$(1); run this, then make again: sudo sh -c '$$install'" >&2; exit 1; fi;
 
 .PHONY: demo test lint setup python libraries clean
 
@@ -40,18 +44,14 @@ setup: python libraries $(STAMP)
 python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
 	  f"PYTHON: got {sys.executable} {v[0]}.{v[1]}, expected 3.11 or newer; install one and run: make PYTHON=python3.11")'
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the venv module; run:" \
-	  "apt-get install -y $$($(PYTHON) -c 'import sys; print(f"python3.{sys.version_info[1]}-venv")')" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null && exit; \
+	install="$$($(PYTHON) -c 'import sys; from worldmodel import doctor as d; \
+	  print(d.apt_command(f"python3.{sys.version_info[1]}-venv"))')"; \
+	$(call install,$(PYTHON) has no venv module)
 
 libraries: python
 	@install="$$($(PYTHON) -c 'from worldmodel import doctor as d; print(d.apt_command() if d.missing_libraries() else "")')"; \
-	if [ -z "$$install" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "Installing the EGL, GL and GLib libraries: $$install"; \
-	  DEBIAN_FRONTEND=noninteractive sh -c "$$install" </dev/null; \
-	else \
-	  echo "MuJoCo and OpenCV need system libraries; run this, then make again: sudo sh -c '$$install'" >&2; exit 1; \
-	fi
+	[ -z "$$install" ] || { $(call install,MuJoCo and OpenCV miss system libraries) }
 
 $(STAMP): pyproject.toml constraints.txt | python libraries
 	@[ -x $(VENV)/bin/pip ] || { echo "Creating $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
@@ -61,4 +61,4 @@ $(STAMP): pyproject.toml constraints.txt | python libraries
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
-	find $(SOURCES) tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +

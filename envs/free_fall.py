@@ -99,17 +99,15 @@ class DropSampler:
         quaternion = rng.normal(size=4)
         quaternion /= np.linalg.norm(quaternion)
         lowest = _extent_below_centre(shape, size, quaternion)
-        position = (
-            rng.uniform(*self.sideways),
-            rng.uniform(*self.depth),
-            lowest + rng.uniform(*self.clearance),
-        )
+        x, y = rng.uniform(*self.sideways), rng.uniform(*self.depth)
+        z = lowest + rng.uniform(*self.clearance)
+        qw, qx, qy, qz = map(float, quaternion)
         return DropScene(
             shape=shape,
             size=size,
             colour=str(rng.choice(self.colours)),
-            position=tuple(map(float, position)),
-            quaternion=tuple(map(float, quaternion)),
+            position=(float(x), float(y), float(z)),
+            quaternion=(qw, qx, qy, qz),
             gravity=_draw(self.gravity, rng),
             restitution=_draw(self.restitution, rng),
             friction=_draw(self.friction, rng),
@@ -152,9 +150,9 @@ def contact_reference(restitution: float) -> tuple[float, float]:
     e = exp(-zeta (pi - 2 asin zeta) / sqrt(1 - zeta^2)) of its speed. The stiffness is such
     that half an undamped period takes ``CONTACT_DURATION``.
     """
-    zeta = np.linspace(0.0, 1.0, 20_001)[1:-1]
-    left = np.exp(-zeta * (np.pi - 2.0 * np.arcsin(zeta)) / np.sqrt(1.0 - zeta**2))
-    zeta = np.interp(-restitution, -left, zeta)
+    grid = np.linspace(0.0, 1.0, 20_001)[1:-1]
+    left = np.exp(-grid * (np.pi - 2.0 * np.arcsin(grid)) / np.sqrt(1.0 - grid**2))
+    zeta = float(np.interp(-restitution, -left, grid))
     omega = np.pi / CONTACT_DURATION
     return -float(omega**2), -float(2.0 * zeta * omega)
 
@@ -175,6 +173,9 @@ def _compile(scene: DropScene) -> mujoco.MjModel:
         each.solref = (stiffness, damping)
         each.solimp = (0.99, 0.999, 0.001, 0.5, 2.0)
     return spec.compile()
+
+
+_PLACEHOLDER = DropScene("sphere", (0.1, 0.0, 0.0), "red", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0))
 
 
 def _check_scene(scene: DropScene) -> None:
@@ -238,7 +239,10 @@ class FreeFallEnv(gym.Env):
         self.action_space = gym.spaces.Discrete(1)
         self._substeps = int(np.ceil(1.0 / (self.fps * MAX_TIMESTEP) - 1e-9))
         self._wrench = np.zeros(6)
-        self._model: mujoco.MjModel | None = None
+        # One model for all scenes, because a renderer is bound to its model and slow to make.
+        self._model = _compile(_PLACEHOLDER)
+        self._data = mujoco.MjData(self._model)
+        self._geom = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_GEOM, "object")
         self._renderer: OffscreenRenderer | None = None
         self.scene: DropScene | None = None
 
@@ -276,7 +280,7 @@ class FreeFallEnv(gym.Env):
         for _ in range(self.num_frames - 1):
             self._advance()
             frames.append(self._snapshot())
-        assert self._model is not None and self.scene is not None
+        assert self.scene is not None
         return Truth(
             **{name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
             impact_time=self._impact_time,
@@ -299,15 +303,10 @@ class FreeFallEnv(gym.Env):
         _check_scene(scene)
         compiled = _compile(scene)
         compiled.opt.timestep = 1.0 / (self.fps * self._substeps)
-        if self._model is None:
-            self._model, self._data = compiled, mujoco.MjData(compiled)
-        else:
-            # The renderer is bound to the first model, so new scenes move into it.
-            _copy_numbers(compiled, self._model)
-            mujoco.mj_resetData(self._model, self._data)
+        _copy_numbers(compiled, self._model)
+        mujoco.mj_resetData(self._model, self._data)
         mujoco.mj_forward(self._model, self._data)
         self.scene = scene
-        self._geom = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_GEOM, "object")
         self._frame = 0
         self._touched, self._force, self._impact_time = False, 0.0, float("nan")
 
@@ -333,20 +332,22 @@ class FreeFallEnv(gym.Env):
             total += self._wrench[0]
         return total
 
-    def _image(self) -> np.ndarray:
+    def _eye(self) -> OffscreenRenderer:
         if self._renderer is None:
             self._renderer = OffscreenRenderer(self._model, *self.image_size, CAMERA)
-        return self._renderer.colour(self._data)
+        return self._renderer
+
+    def _image(self) -> np.ndarray:
+        return self._eye().colour(self._data)
 
     def _snapshot(self) -> dict[str, Any]:
         data = self._data
         velocity = np.zeros(6)
         body = self._model.geom_bodyid[self._geom]
         mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_BODY, body, velocity, 0)
-        image = self._image()
         return {
-            "video": image,
-            "mask": self._renderer.mask(data, self._geom),
+            "video": self._image(),
+            "mask": self._eye().mask(data, self._geom),
             "time": data.time,
             "qpos": data.qpos.copy(),
             "qvel": data.qvel.copy(),

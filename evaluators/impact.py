@@ -6,11 +6,13 @@ import numpy as np
 
 AFTER = 2.3  # frames after landing that are explained; a second bounce comes soon
 TOLERANCE = 0.02  # of the picture's height: a frame this far from the fitted path is not explained
+SMALL_FALL = 0.2  # of the whole descent: the same for falls that are small in the picture
 MIN_FALL = 0.02  # of the picture's height: what has not fallen this far has not fallen
 MIN_JUMP = 0.4  # of the landing speed: what keeps more than the rest of it has not landed
 MIN_GAIN = 1.0  # squared tolerances by which landing must explain the path better than going on
 STEP = 0.02  # frames between candidate times
-REACH = 0.75  # frames by which the last fit may move the landing
+REACH = 0.75  # frames by which a refit may move the landing
+REFITS = 3  # the frames to explain depend on the landing that they give
 
 
 def impact_time(path_px: np.ndarray, fps: float, picture_height_px: int) -> float:
@@ -19,7 +21,7 @@ def impact_time(path_px: np.ndarray, fps: float, picture_height_px: int) -> floa
     For each candidate time s, the path up to ``AFTER`` frames later is fitted as a fall from
     rest, v0 + a min(t, s)^2 / 2, that ends in rest or in a bounce, a t^2 / 2 + J max(t - s, 0).
     The candidate that explains most frames, sum of 1 - (residual / tolerance)^2, is the landing;
-    its time is then the least-squares one with those frames. It counts only if a path that
+    its time is then the least-squares one for the frames up to it. It counts only if a path that
     never slows down explains the same frames clearly worse.
 
     Args:
@@ -31,21 +33,28 @@ def impact_time(path_px: np.ndarray, fps: float, picture_height_px: int) -> floa
     seen = np.isfinite(path)
     if seen.sum() < 4:
         return float("nan")
-    tolerance = TOLERANCE * picture_height_px
     path = np.where(seen, path - path[seen][0], 0.0)
-    when = np.arange(1.0, len(path) - 2.0, STEP)
-    frames = np.arange(len(path))
-    window = (seen & (frames <= when[:, None] + AFTER)).astype(np.float64)
-    misfit = _landing_misfit(path, when, window, MIN_FALL * picture_height_px)
-    score = window.sum(axis=1) - misfit / tolerance**2
-    best = int(score.argmax())
-    if not np.isfinite(score[best]):
+    tolerance, min_fall = TOLERANCE * picture_height_px, MIN_FALL * picture_height_px
+    if path.max() < min_fall:
         return float("nan")
-    near = np.abs(when - when[best]) <= REACH
-    same = np.repeat(window[best : best + 1], near.sum(), axis=0)
-    refined = _landing_misfit(path, when[near], same, MIN_FALL * picture_height_px)
-    gain = _going_on_misfit(path, window[best]) - refined.min()
-    return float(when[near][refined.argmin()] / fps) if gain >= MIN_GAIN * tolerance**2 else float("nan")
+    when = np.arange(1.0, len(path) - 2.0, STEP)
+    window = _window(seen, when)
+    misfit = _landing_misfit(path, when, window, min_fall)
+    score = window.sum(axis=1) - misfit / min(tolerance, SMALL_FALL * path.max()) ** 2
+    if not np.isfinite(score.max(initial=-np.inf)):
+        return float("nan")
+    landing, gain = when[score.argmax()], -np.inf
+    for _ in range(REFITS):
+        used = _window(seen, np.array([landing]))
+        near = when[np.abs(when - landing) <= REACH]
+        misfit = _landing_misfit(path, near, np.tile(used, (len(near), 1)), min_fall)
+        landing, gain = near[misfit.argmin()], _going_on_misfit(path, used[0]) - misfit.min()
+    return float(landing / fps) if gain >= MIN_GAIN * tolerance**2 else float("nan")
+
+
+def _window(seen: np.ndarray, when: np.ndarray) -> np.ndarray:
+    """Frames (K, T) that each candidate (K,) has to explain, 0 or 1."""
+    return (seen & (np.arange(len(seen)) <= when[:, None] + AFTER)).astype(np.float64)
 
 
 def _landing_misfit(path: np.ndarray, when: np.ndarray, window: np.ndarray, min_fall: float) -> np.ndarray:

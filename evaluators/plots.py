@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.evaluators.summary import signed
+
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44
 FLOOR_PX = 0.03  # below this the logarithmic axis ends
@@ -36,22 +38,23 @@ def differences(results: Mapping[str, Any]) -> str:
     """Mean paired difference of the centroid error with its 95 % interval, one line a comparison."""
     comparisons = results["comparisons"]
     found = [c["centroid_error_px"]["mean"] for c in comparisons]
-    reach = 1.1 * max([abs(d[end]) for d in found for end in ("low", "high")], default=1.0) or 1.0
-    left, step = 270, 34
-    x = _linear(-reach, reach, left, WIDTH - 20)
-    bottom = 12 + step * len(found)
-    parts = [f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="6" y2="{bottom}"/>']
+    ends = [0.0] + [d[end] for d in found for end in ("low", "high")]
+    margin = 0.08 * (max(ends) - min(ends)) or 1.0
+    low, high = min(ends) - margin, max(ends) + margin
+    x = _linear(low, high, 20, WIDTH - 20)
+    step, bottom = 52, 8 + 52 * len(found)
+    parts = [f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="24" y2="{bottom}"/>']
     for i, (comparison, d) in enumerate(zip(comparisons, found, strict=True)):
-        middle = 12 + step * (i + 0.5)
+        top = 8 + step * i
         label = " − ".join(results["rows"][comparison[side]]["label"] for side in ("a", "b"))
         side = "better" if d["high"] < 0 else "worse" if d["low"] > 0 else "open"
-        parts.append(f'<text x="{left - 12}" y="{middle + 4:.1f}" class="end">{escape(label)}</text>')
+        parts.append(f'<text x="20" y="{top + 12}">{escape(label)}</text>')
         parts.append(
-            f'<g class="{side}"><line x1="{x(d["low"]):.1f}" x2="{x(d["high"]):.1f}" y1="{middle}" y2="{middle}"/>'
-            f'<circle cx="{x(d["value"]):.1f}" cy="{middle}" r="5"/></g>'
+            f'<g class="{side}"><line x1="{x(d["low"]):.1f}" x2="{x(d["high"]):.1f}" y1="{top + 28}" y2="{top + 28}"/>'
+            f'<circle cx="{x(d["value"]):.1f}" cy="{top + 28}" r="5"/></g>'
         )
-    for tick in _nice_ticks(reach):
-        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 18}" class="middle">{tick:+g}</text>')
+    for tick in _nice_ticks(low, high):
+        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 18}" class="middle">{signed(tick)}</text>')
     parts.append(
         f'<text x="{x(0):.1f}" y="{bottom + 38}" class="middle soft">px, below zero: the first is better</text>'
     )
@@ -91,10 +94,11 @@ def _axes(x: Callable[[float], float], y: Callable[[float], float], last: float,
     return "".join(parts)
 
 
-def _nice_ticks(reach: float) -> list[float]:
-    unit = 10.0 ** np.floor(np.log10(reach))
-    step = next(unit * m for m in (0.2, 0.5, 1.0, 2.0, 5.0) if reach / (unit * m) <= 3)
-    return [float(k * step) for k in range(-int(reach / step), int(reach / step) + 1)]
+def _nice_ticks(low: float, high: float) -> list[float]:
+    """Round values inside an interval around 0, at most 8 of them."""
+    unit = 10.0 ** np.floor(np.log10(high - low))
+    step = next(unit * m for m in (0.1, 0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * m) <= 7)
+    return [float(k * step) for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
 
 
 def _svg(width: float, height: float, title: str, body: str) -> str:

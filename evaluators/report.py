@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from worldmodel.evaluators.panels import draw_panel, encode, sprite
 from worldmodel.evaluators.plots import differences, error_over_time
 from worldmodel.evaluators.report_style import STYLE
-from worldmodel.evaluators.summary import METRICS, Metric, headline, scores
+from worldmodel.evaluators.summary import OWN_METRICS, PISA_METRICS, Metric, headline, scores, signed
 from worldmodel.evaluators.tracking import Tracks, track
 
 SHOWN = ("truth", "base", "euler_matched", "refined")
@@ -97,7 +97,7 @@ def _header(results: Mapping[str, Any], verdict: str, numbers: str) -> str:
         '<header><p class="eyebrow">worldmodel · free fall against MuJoCo · '
         f'{len(results["scenes"])} held-out scenes</p><h1>{escape(verdict)}</h1><p class="lead">{escape(numbers)}</p>'
         f'<div class="facts">{"".join(facts)}</div>'
-        '<p class="note" style="margin-top:8px">Median centroid error as a share of the picture’s diagonal.</p></header>'
+        '<p class="note">Median centroid error as a share of the picture’s diagonal.</p></header>'
     )
 
 
@@ -139,13 +139,15 @@ def _scene_card(
 
 def _panel(name: str, label: str, score: Mapping[str, Any], video: np.ndarray, tracks: Mapping[str, Tracks]) -> str:
     height, width = video.shape[1:3]
-    errors = f"{_number(score['centroid_error_px'], 2)} px"
+    whose = "tracker error " if name == "truth" else "error "
+    errors = f"{whose}{_number(score['centroid_error_px'], 2)} px"
     landing = score["impact_error_ms"]
-    landed = "no landing" if landing is None or not np.isfinite(landing) else f"landing {landing:+.0f} ms"
+    landed = "no landing" if landing is None or not np.isfinite(landing) else f"landing {signed(landing, 0)} ms"
     return (
         f'<figure><div class="film" role="img" aria-label="{escape(label)}" style="aspect-ratio:{width}/{height};'
         f'--wide:{100 * len(video)}%;background-image:url({_uri(sprite(_drawn(name, video, tracks, PANEL_PX)))})">'
-        f'</div><figcaption><i class="key {name}"></i>{escape(label)}<span>{errors}, {landed}</span></figcaption></figure>'
+        f'</div><figcaption><i class="key {name}"></i>{escape(label)}'
+        f"<span>{errors}, {landed}</span></figcaption></figure>"
     )
 
 
@@ -155,26 +157,42 @@ def _drawn(name: str, video: np.ndarray, tracks: Mapping[str, Tracks], size_px: 
 
 
 def _table(results: Mapping[str, Any]) -> str:
-    head = "".join(f"<th>{escape(m.label)}<small>{escape(f'{m.unit}, {m.pooled}')}</small></th>" for m in METRICS)
-    rows = []
-    for name, row in results["rows"].items():
-        cells = "".join(_cell(results["table"][name][m.key], m) for m in METRICS)
-        seconds = _number(row["seconds_per_clip"], 2)
-        rows.append(
-            f'<tr class="{name}"><th><i class="key {name}"></i>{escape(row["label"])}</th>'
-            f"<td>{_number(row['nfe'], 1)}</td><td>{seconds}</td>{cells}</tr>"
-        )
+    spent = "<th>Evaluations<small>a clip</small></th><th>Seconds<small>a clip</small></th>"
     return (
         "<h2>Every row, every number</h2><p>Below each number its 95 % interval over scenes. The first row is the "
         "tracker’s own error on MuJoCo’s video, the floor of everything else.</p>"
-        '<div class="wide"><table><thead><tr><th>Row</th><th>Evaluations<small>a clip</small></th>'
-        f"<th>Seconds<small>a clip</small></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        + _rows(results, OWN_METRICS, spent, lambda row: f"<td>{row['nfe']:.4g}</td>{_td(row['seconds_per_clip'], 2)}")
+        + '<p class="note gap">The numbers that PisaBench’s released code would print for the same clips. They drop '
+        "frames in which the object is missing, so they flatter videos that lose it.</p>"
+        + _rows(results, PISA_METRICS, "", lambda row: "")
     )
+
+
+def _rows(
+    results: Mapping[str, Any], metrics: tuple[Metric, ...], head: str, start: Callable[[Mapping[str, Any]], str]
+) -> str:
+    head += "".join(f"<th>{escape(m.label)}<small>{escape(f'{m.unit}, {m.pooled}')}</small></th>" for m in metrics)
+    lines = []
+    for name, row in results["rows"].items():
+        cells = start(row) + "".join(_cell(results["table"][name][m.key], m) for m in metrics)
+        title = f'<span class="name"><i class="key {name}"></i>{escape(row["label"])}</span>'
+        lines.append(f'<tr class="{name}"><th>{title}</th>{cells}</tr>')
+    body = "".join(lines)
+    return f'<div class="wide"><table><thead><tr><th>Row</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(interval: Mapping[str, Any], metric: Metric) -> str:
     value, low, high = (_number(interval[end], metric.digits) for end in ("value", "low", "high"))
     return f"<td>{value}<small>{low} … {high}</small></td>" if value != "–" else "<td>–</td>"
+
+
+def _td(value: float | None, digits: int) -> str:
+    return f"<td>{_number(value, digits)}</td>"
+
+
+def _difference(d: Mapping[str, float], digits: int) -> str:
+    value, low, high = (signed(d[end], digits) for end in ("value", "low", "high"))
+    return f"<td>{value}<small>{low} … {high}</small></td>"
 
 
 def _comparisons(results: Mapping[str, Any]) -> str:
@@ -183,17 +201,13 @@ def _comparisons(results: Mapping[str, Any]) -> str:
         error, landing = c["centroid_error_px"], c["impact_absolute_error_ms"]
         label = " minus ".join(results["rows"][c[side]]["label"] for side in ("a", "b"))
         cells = "".join(
-            f"<td>{d['value']:+.{digits}f}<small>{d['low']:+.{digits}f} … {d['high']:+.{digits}f}</small></td>"
-            for d, digits in (
-                (error["mean"], 2),
-                (error["median"], 2),
-                (landing["mean"], 0),
-                (landing["median"], 0),
-            )
+            _difference(d, digits)
+            for d, digits in ((error["mean"], 2), (error["median"], 2), (landing["mean"], 0), (landing["median"], 0))
         )
         rows.append(
-            f"<tr><th>{escape(label)}</th>{cells}<td>{error['hodges_lehmann']:+.2f}</td><td>{_p(error['holm_p'])}</td>"
-            f"<td>{c['impact_within_only_a']} : {c['impact_within_only_b']}<small>p {_p(c['mcnemar_p'])}</small></td></tr>"
+            f"<tr><th>{escape(label)}</th>{cells}<td>{signed(error['hodges_lehmann'], 2)}</td>"
+            f"<td>{_p(error['holm_p'])}</td><td>{c['impact_within_only_a']} : {c['impact_within_only_b']}"
+            f"<small>p {_p(c['mcnemar_p'])}</small></td></tr>"
         )
     return (
         "<h2>The same scenes, side by side</h2><p>Differences within each scene, with 95 % bootstrap intervals. "
@@ -226,9 +240,8 @@ def _reading() -> str:
         "Centimetres use the known camera and the object’s true depth. The landing time is read off the tracked path "
         "and compared with MuJoCo’s first contact; a landing that never comes is charged the length of the clip, "
         "and left out of the bias.</p><p>The PISA columns repeat the released benchmark code: its L2 is a mean "
-        "absolute coordinate error, and it drops frames in which the object is missing. They flatter videos that lose "
-        "the object and are here for comparison only. “Euler, matched evaluations” spends the evaluations that "
-        "refinement costs on more steps instead.</p>"
+        "absolute coordinate error, and it scores the given frame too. “Euler, matched evaluations” spends the "
+        "evaluations that refinement costs on more steps instead.</p>"
     )
 
 
@@ -260,7 +273,7 @@ def _uri(image: np.ndarray) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    return "–" if value is None or not np.isfinite(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def _p(value: float) -> str:

@@ -12,7 +12,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 48px 24px 72px; }
+main { max-width: 1200px; margin: 0 auto; padding: 48px 24px 72px; }
 header { padding-bottom: 8px; }
 .eyebrow { margin: 0; color: var(--soft); font-size: 14px; letter-spacing: .02em; }
 h1 { margin: 10px 0 14px; max-width: 24em; font-size: clamp(26px, 4.4vw, 42px); line-height: 1.14;
@@ -23,35 +23,44 @@ p { margin: 0 0 14px; max-width: 68ch; }
 .lead { font-size: 18px; max-width: 62ch; }
 .soft, .note { color: var(--soft); }
 .note { font-size: 14px; }
+.facts + .note { margin-top: 8px; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px; margin-top: 26px; }
 .fact { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 14px 16px; }
 .fact b { display: block; font-size: 26px; letter-spacing: -.02em; font-weight: 640; }
 .fact span { color: var(--soft); font-size: 14px; }
-.scene { background: var(--card); border: 1px solid var(--rule); border-radius: 14px; padding: 18px; margin-top: 16px; }
+.scene { background: var(--card); border: 1px solid var(--rule); border-radius: 14px; padding: 18px;
+  margin-top: 16px; }
 .scene header { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: baseline; padding: 0 0 12px; }
 .panels { display: grid; grid-template-columns: repeat(4, 1fr); gap: 12px; }
 .panels figure { margin: 0; }
 .film { background-size: var(--wide) 100%; background-repeat: no-repeat; border-radius: 8px; width: 100%; }
 figcaption { margin-top: 6px; font-size: 14px; line-height: 1.35; }
-figcaption span { display: block; color: var(--soft); font-size: 13px; }
-.key { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 7px; background: currentColor; }
+figcaption span { display: block; font-variant-numeric: tabular-nums; color: var(--soft); font-size: 13px; }
+.key { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 7px;
+  background: currentColor; }
 .key.line { width: 18px; height: 3px; border-radius: 2px; vertical-align: 3px; }
 .strips { margin-top: 16px; overflow-x: auto; }
 .strips div { display: flex; align-items: center; gap: 10px; min-width: 620px; margin-top: 5px; }
 .strips span { flex: 0 0 88px; font-size: 12.5px; line-height: 1.25; color: var(--soft); }
 .strips img { flex: 1; min-width: 0; width: 100%; border-radius: 5px; display: block; }
-.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 14px; margin-top: 16px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14.5px; }
-th, td { padding: 10px 12px; text-align: right; white-space: nowrap; border-top: 1px solid var(--rule); }
+.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 14px;
+  margin-top: 16px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
+th, td { padding: 9px 8px; text-align: right; white-space: nowrap; border-top: 1px solid var(--rule); }
 thead th { border-top: 0; font-weight: 600; vertical-align: bottom; line-height: 1.3; white-space: normal; }
 thead small, td small { display: block; color: var(--soft); font-weight: 400; font-size: 12px; }
-th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); min-width: 148px;
+td:last-child, th:last-child { padding-right: 18px; }
+th:first-child { padding-left: 16px; text-align: left; position: sticky; left: 0; background: var(--card);
+  min-width: 150px;
   white-space: normal; font-weight: 560; }
+th .name { display: flex; gap: 9px; align-items: baseline; } th .key { flex: none; margin: 0; }
+.gap { margin: 22px 0 0; }
 tr.refined th, tr.refined td { background: color-mix(in srgb, var(--refined) 9%, var(--card)); }
-tr.section td { text-align: left; color: var(--soft); font-size: 13px; padding-top: 16px; }
-.plot { background: var(--card); border: 1px solid var(--rule); border-radius: 14px; padding: 16px; margin-top: 16px;
+.plot { background: var(--card); border: 1px solid var(--rule); border-radius: 14px; padding: 16px;
+  margin-top: 16px;
   overflow-x: auto; }
-svg { display: block; width: 100%; min-width: 560px; height: auto; font-size: 13px; fill: var(--ink); }
+svg { display: block; width: 100%; min-width: 520px; max-width: 860px; margin: 0 auto; height: auto;
+  font-size: 13px; fill: var(--ink); }
 svg .grid, svg .zero { stroke: var(--rule); }
 svg .zero { stroke: var(--soft); stroke-dasharray: 3 3; }
 svg .lost { stroke: var(--worse); stroke-dasharray: 4 4; opacity: .7; }
@@ -61,15 +70,20 @@ svg .band { fill: currentColor; opacity: .13; }
 svg .frozen.line, svg .linear.line { stroke-dasharray: 6 4; }
 svg g line { stroke-width: 3; stroke-linecap: round; stroke: currentColor; } svg g circle { fill: currentColor; }
 svg .better { color: var(--better); } svg .worse { color: var(--worse); } svg .open { color: var(--soft); }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 14px; margin: 10px 0 0; padding: 0; list-style: none; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 14px; margin: 10px 0 0; padding: 0;
+  list-style: none; }
 .truth { color: var(--truth); } .autoencoder { color: var(--autoencoder); } .base { color: var(--base); }
 .euler_matched { color: var(--euler_matched); } .refined { color: var(--refined); }
 .frozen { color: var(--frozen); } .linear { color: var(--linear); }
 tr.truth, tr.autoencoder, tr.base, tr.euler_matched, tr.refined, tr.frozen, tr.linear { color: inherit; }
-dl { display: grid; grid-template-columns: minmax(120px, auto) 1fr; gap: 4px 20px; margin: 14px 0 0; font-size: 14px; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-family: ui-monospace, Menlo, Consolas, monospace;
+dl { display: grid; grid-template-columns: minmax(120px, auto) 1fr; gap: 4px 20px; margin: 14px 0 0;
+  font-size: 14px; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere;
+  font-family: ui-monospace, Menlo, Consolas, monospace;
   font-size: 13px; }
 @media (max-width: 720px) { main { padding: 28px 16px 48px; } .panels { grid-template-columns: repeat(2, 1fr); }
-  h2 { margin-top: 42px; } .scene { padding: 14px; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
-@media (prefers-reduced-motion: reduce) { .film { animation: none !important; background-position-x: 100% !important; } }
+  h2 { margin-top: 42px; } .scene { padding: 14px; } dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: 8px; } }
+@media (prefers-reduced-motion: reduce) { .film { animation: none !important;
+  background-position-x: 100% !important; } }
 """

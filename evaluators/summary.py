@@ -41,7 +41,7 @@ class Metric:
     lower_is_better: bool | None  # None: best at 0
 
 
-METRICS = (
+OWN_METRICS = (
     Metric("error_diagonal", "centroid_error_diagonal", "Centroid error", "% of diagonal", "median", 100.0, 2, True),
     Metric("error_cm", "centroid_error_cm", "Centroid error", "cm", "median", 1.0, 1, True),
     Metric("error_px", "centroid_error_px", "Centroid error", "px", "mean", 1.0, 2, True),
@@ -49,10 +49,13 @@ METRICS = (
     Metric("impact_ms", "impact_absolute_error_ms", "Landing error", "ms", "median", 1.0, 0, True),
     Metric("impact_bias_ms", "impact_error_ms", "Landing bias", "ms", "mean", 1.0, 0, None),
     Metric("impact_within", "impact_within_2_frames", "Landing ± 2 frames", "% of scenes", "share", 100.0, 1, False),
+)
+PISA_METRICS = (
     Metric("pisa_l2", "pisa_l2", "PISA L2", "as released", "mean", 1.0, 4, True),
     Metric("pisa_cd", "pisa_cd", "PISA CD", "as released", "mean", 1.0, 4, True),
     Metric("pisa_iou", "pisa_iou", "PISA IoU", "as released", "mean", 1.0, 3, False),
 )
+METRICS = OWN_METRICS + PISA_METRICS
 
 
 def summarise(rows: Mapping[str, Mapping[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
@@ -95,11 +98,24 @@ def headline(results: Mapping[str, Any]) -> tuple[str, str]:
         verdict = "Predict-and-Perturb does not beat Euler at the same number of model evaluations."
     nfe = [results["rows"][name]["nfe"] for name in ("refined", "euler_matched")]
     return verdict, (
-        f"Refined minus matched-NFE Euler over {comparison['n']} scenes: mean centroid error "
-        f"{d['value']:+.2f} px (95 % interval {d['low']:+.2f} to {d['high']:+.2f}), mean landing error "
-        f"{landing['value']:+.0f} ms ({landing['low']:+.0f} to {landing['high']:+.0f}), "
+        f"Refined minus matched-NFE Euler over {comparison['n']} scenes: mean centroid error {_spread(d, 2)} px "
+        f"(95 % interval), median {_spread(comparison['centroid_error_px']['median'], 2)} px, "
+        f"mean landing error {_spread(landing, 0)} ms, "
         f"with {nfe[0]:g} against {nfe[1]:g} evaluations a clip. Below zero is better."
     )
+
+
+def signed(value: float, digits: int | None = None) -> str:
+    """A number with its sign, as text for people."""
+    text = f"{value:+g}" if digits is None else f"{value:+.{digits}f}"
+    if not float(text):
+        text = text[1:]
+    return text.replace("-", "−")
+
+
+def _spread(interval: Mapping[str, float], digits: int) -> str:
+    value, low, high = (signed(interval[end], digits) for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _pool(scenes: list[Mapping[str, Any]], metric: Metric, rng: np.random.Generator) -> dict[str, float]:

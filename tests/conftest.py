@@ -22,3 +22,34 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def pipeline_folder(tmp_path_factory):
+    """A random pipeline in the layout of the embedded one, small enough for any test."""
+    import torch
+    from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
+
+    from worldmodel.backends.cosmos25 import Recipe
+    from worldmodel.training.tiny import save_pipeline
+
+    torch.manual_seed(0)
+    transformer = CosmosTransformer3DModel(
+        in_channels=17,
+        out_channels=16,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        num_layers=2,
+        mlp_ratio=2.0,
+        text_embed_dim=8,
+        adaln_lora_dim=4,
+        max_size=(8, 16, 16),
+        rope_scale=(1.0, 1.0, 1.0),
+        concat_padding_mask=False,
+        extra_pos_embed_type=None,
+    )
+    vae = AutoencoderKLWan(
+        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+    recipe = Recipe("random", (32, 32), 9, 16.0, steps=4)
+    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "random", transformer, vae, recipe)

@@ -35,9 +35,7 @@ def run_demo(out: Path, *, scenes: int, seed: int, model_name: str = "tiny") -> 
     rollouts = {
         "autoencoder": reconstruct(model, truth, out / "autoencoder"),
         "base": imagine(model, truth, out / "base", label=f"Euler, {recipe.steps} steps"),
-        "euler_matched": imagine(
-            model, truth, out / "euler_matched", steps=matched, label=f"Euler, {matched} steps"
-        ),
+        "euler_matched": imagine(model, truth, out / "euler_matched", steps=matched, label=f"Euler, {matched} steps"),
         "refined": imagine(model, truth, out / "refined", refine=REFINE, label="Predict-and-Perturb"),
     }
     return evaluate_stores(truth.path, {row: store.path for row, store in rollouts.items()}, out)

@@ -98,8 +98,8 @@ def main() -> int:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra; "" reinstalls the base."""
-    return f"pip install 'worldmodel[{extra}]'" if extra else "pip install --force-reinstall worldmodel"
+    """The command that installs an extra."""
+    return f"pip install 'worldmodel[{extra}]'"
 
 
 def missing_libraries() -> list[str]:
@@ -152,13 +152,14 @@ def _version(distribution: str, default: str = "version unknown") -> str:
 
 def _package(module: str, distribution: str, extra: str) -> Check:
     """Imports the package, because one that is installed can still miss a system library."""
+    install = install_command(extra) if extra else f"pip install {distribution}"
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        return Check("versions", distribution, False, f"not installed: {error}", install_command(extra))
+        return Check("versions", distribution, False, f"not installed: {error}", install)
     except Exception as error:  # a package that breaks on import is a finding, not a failure of the report
         found = f"{_version(distribution)}, but importing it fails: {type(error).__name__}: {error}"
-        fix = _apt() if missing_libraries() else install_command(extra)
+        fix = _apt() if missing_libraries() else install
         return Check("versions", distribution, False, found, fix)
     # cv2 also comes as opencv-python-headless, which has other metadata.
     return Check("versions", distribution, True, _version(distribution, getattr(imported, "__version__", "unknown")))

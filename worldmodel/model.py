@@ -79,7 +79,8 @@ class WorldModel:
             raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
         if solver not in SOLVERS:
             raise ValueError(f"solver: got {solver!r}, expected one of {', '.join(sorted(SOLVERS))}")
-        sigmas = self.backend.sigmas(steps or self.recipe.steps)
+        KeyedNoise(seeds)  # refuses malformed seeds before any work
+        sigmas = self.backend.sigmas(self.recipe.steps if steps is None else steps)
         planned = refine.nfe(sigmas) if refine else len(sigmas) - 1
         started, parts = time.monotonic(), []
         batches = range(0, len(images), batch_size)
@@ -131,7 +132,7 @@ class WorldModel:
         self, steps: int | None = None, solver: str = "euler", refine: PredictPerturb | None = None
     ) -> dict[str, Any]:
         """What a rollout with these settings depends on beside its frames and seeds, JSON-ready."""
-        sigmas = self.backend.sigmas(steps or self.recipe.steps)
+        sigmas = self.backend.sigmas(self.recipe.steps if steps is None else steps)
         return {
             "model": self.recipe.name,
             "weights_sha256": self.backend.weights_hash,

@@ -39,10 +39,12 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
         raise ValueError(f"truth: got no finished clip in {truth}, expected at least one; run worldmodel collect again")
     imagined = {row: _read(path, keys) for row, path in rollouts.items()}
     truths = [truth_store.read_truth(key) for key in keys]
-    videos = {"truth": [clip.video for clip in truths]}
-    videos |= {row: list(rollout.video) for row, rollout in imagined.items()}
-    videos["frozen"] = [frozen(clip.video) for clip in truths]
-    videos["linear"] = [linear_extrapolation(clip.video, clip.mask) for clip in truths]
+    videos = {
+        "truth": np.stack([clip.video for clip in truths]),
+        **{row: rollout.video for row, rollout in imagined.items()},
+        "frozen": np.stack([frozen(clip.video) for clip in truths]),
+        "linear": np.stack([linear_extrapolation(clip.video, clip.mask) for clip in truths]),
+    }
     rows = _score(videos, truths, imagined)
     results = build_results(
         rows,
@@ -53,7 +55,7 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
     )
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", results)
-    write_report(out / "report.html", results, videos)
+    write_report(out / "report.html", results, videos, first_masks=np.stack([clip.mask[0] for clip in truths]))
     return out / "report.html"
 
 
@@ -68,7 +70,7 @@ def _read(path: Path, keys: list[str]) -> Rollout:
 
 
 def _score(
-    videos: Mapping[str, list[np.ndarray]], truths: list[Truth], imagined: Mapping[str, Rollout]
+    videos: Mapping[str, np.ndarray], truths: list[Truth], imagined: Mapping[str, Rollout]
 ) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     with tqdm(total=len(videos) * len(truths), desc="scoring", unit="clip") as progress:

@@ -41,9 +41,9 @@ def test_the_callback_sees_every_step():
     ("sigmas", "message"),
     [
         ([1.0, 0.5, 0.6, 0.0], "got 0.6 after 0.5 at index 2"),
-        ([1.0, 0.5, 0.5, 0.0], "strictly descending"),
-        ([1.2, 0.5, 0.0], "range 1.2 to 0"),
-        ([1.0, 0.5], "range 1 to 0.5"),
+        ([1.0, 0.5, 0.5, 0.0], "got 0.5 after 0.5"),
+        ([1.2, 0.5, 0.0], "got 1.2 to 0"),
+        ([1.0, 0.5], "got 1 to 0.5"),
         ([1.0, float("nan"), 0.0], "NaN"),
         ([0.0], "got 1 values"),
     ],

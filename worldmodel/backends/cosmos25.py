@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
 from torch import Tensor
 
+from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.pipeline_folder import read_json, weight_files, weights_hash
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
 
@@ -80,6 +81,8 @@ class Cosmos25Backend:
         self, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, scheduler: dict[str, Any], recipe: Recipe
     ) -> None:
         skip_empty_prompt(transformer)
+        if transformer.device.type == "cpu":
+            use_short_attention(transformer)
         self.transformer = transformer.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.scheduler = scheduler

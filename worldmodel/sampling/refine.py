@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,11 +64,11 @@ class PredictPerturb:
         _check_windows("steps", self.steps, low=0, high=None, inclusive=True)
 
     @classmethod
-    def from_steps(cls, steps: Sequence[tuple[int, int, int]], **options) -> PredictPerturb:
+    def from_steps(cls, steps: Sequence[tuple[int, int, int]], **options: Any) -> PredictPerturb:
         """A plan of 0-based, inclusive step windows (first, last, iterations), as published."""
         return cls(steps=tuple(steps), **options)
 
-    def iterations(self, sigmas: Sequence[float]) -> list[int]:
+    def iterations(self, sigmas: Sequence[float] | np.ndarray) -> list[int]:
         """Iterations K for each of the len(sigmas) - 1 steps of a schedule."""
         count = len(sigmas) - 1
         for first, last, _ in self.steps:
@@ -86,7 +87,7 @@ class PredictPerturb:
         """The settings as JSON-ready values."""
         return {field.name: _listed(getattr(self, field.name)) for field in fields(self)}
 
-    def nfe(self, sigmas: Sequence[float]) -> int:
+    def nfe(self, sigmas: Sequence[float] | np.ndarray) -> int:
         """Model evaluations of a schedule under this plan when no sample stops early."""
         return len(sigmas) - 1 + sum(self.iterations(sigmas))
 

@@ -40,13 +40,12 @@ def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> list[float]:
     if not np.isfinite(levels).all():
         raise ValueError("sigmas: got NaN or infinity, expected finite values")
     if levels[0] > 1.0 or levels[-1] != 0.0:
-        raise ValueError(
-            f"sigmas: got a range {levels[0]:g} to {levels[-1]:g}, expected a start of at most 1, an end at 0"
-        )
+        raise ValueError(f"sigmas: got {levels[0]:g} to {levels[-1]:g}, expected a start of at most 1, an end at 0")
     for index, (high, low) in enumerate(zip(levels, levels[1:], strict=False)):
         if not high > low:
             raise ValueError(
-                f"sigmas: got {low:g} after {high:g} at index {index + 1}, expected strictly descending values; sort them"
+                f"sigmas: got {low:g} after {high:g} at index {index + 1}, expected strictly descending "
+                "values; sort them and drop repeats"
             )
     return levels
 

@@ -46,6 +46,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
+    """The run that made the embedded autoencoder."""
+
     stages: tuple[Stage, ...] = (
         Stage(frames=1, height=32, width=32, batch=64, steps=2200),
         Stage(frames=9, height=64, width=32, batch=4, steps=3000),
@@ -171,9 +173,9 @@ def _channels_last(vae: AutoencoderKLWan) -> None:
     """Store convolution weights channel-last: bf16 convolutions on CPUs are twice as fast so."""
     for module in vae.modules():
         if isinstance(module, torch.nn.Conv3d):
-            module.to(memory_format=torch.channels_last_3d)
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
         elif isinstance(module, torch.nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _plain(settings: AutoencoderSettings) -> dict:

@@ -26,6 +26,8 @@ FLOW_SHIFT = 2.0
 
 @dataclass(frozen=True)
 class TinySettings:
+    """The run that made the embedded model."""
+
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
     transformer: TransformerSettings = field(default_factory=TransformerSettings)
 

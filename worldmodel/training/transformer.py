@@ -19,6 +19,7 @@ from diffusers import CosmosTransformer3DModel
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.cosmos25 import skip_empty_prompt
 from worldmodel.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -41,6 +42,8 @@ TINY_TRANSFORMER = {
 
 @dataclass(frozen=True)
 class TransformerSettings:
+    """The run that made the embedded transformer."""
+
     steps: int = 6000
     batch: int = 64
     learning_rate: float = 1e-3  # peak, after the warm-up; falls to zero along a cosine
@@ -60,6 +63,8 @@ def train_transformer(
     model = CosmosTransformer3DModel(**TINY_TRANSFORMER)
     initialise(model)
     skip_empty_prompt(model)
+    if device == "cpu":
+        use_short_attention(model)
     model.to(device)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema_decay)

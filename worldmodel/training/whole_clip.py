@@ -9,6 +9,8 @@ is neither merged with later frames nor doubled.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
@@ -48,14 +50,14 @@ def _conv(conv: WanCausalConv3d, x: Tensor) -> Tensor:
     return F.conv2d(x[:, :, 0], conv.weight[:, :, -1], conv.bias, padding=pad)[:, :, None]
 
 
-def _residual(block: nn.Module, x: Tensor) -> Tensor:
+def _residual(block: Any, x: Tensor) -> Tensor:
     h = _conv(block.conv1, block.nonlinearity(block.norm1(x)))
     h = _conv(block.conv2, block.nonlinearity(block.norm2(h)))
     shortcut = x if isinstance(block.conv_shortcut, nn.Identity) else _conv(block.conv_shortcut, x)
     return h + shortcut
 
 
-def _middle(block: nn.Module, x: Tensor) -> Tensor:
+def _middle(block: Any, x: Tensor) -> Tensor:
     x = _residual(block.resnets[0], x)
     for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
         x = _residual(resnet, attention(x))
