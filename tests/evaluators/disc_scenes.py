@@ -8,11 +8,10 @@ from worldmodel.truth import Camera, Truth
 
 SIZE, FPS, FRAMES, GRAVITY = 64, 16.0, 17, 9.81
 FOCAL, DEPTH = 100.0, 3.0  # px, m
-
 RADIUS_PX = 5.0
 
 
-def disc(centres: np.ndarray, colour=(200, 40, 40), radius: float = RADIUS_PX) -> np.ndarray:
+def disc(centres: np.ndarray, colour: tuple[int, int, int] = (200, 40, 40), radius: float = RADIUS_PX) -> np.ndarray:
     """Video (T, 64, 64, 3) uint8 of an antialiased disc at centres (T, 2) px."""
     fine = 8
     grid = (np.arange(SIZE * fine) + 0.5) / fine

@@ -5,6 +5,7 @@ import disc_scenes as scenes
 import numpy as np
 import pytest
 
+from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.results import plain
@@ -22,7 +23,7 @@ def moved(du: float = 0.0, dv: float = 0.0) -> np.ndarray:
 
 def test_the_true_video_is_nearly_perfect():
     score = score_free_fall(TRUTH.video, TRUTH)
-    assert score.centroid_error_px < 0.1 and score.detection_rate == 1
+    assert score.centroid_error_px < 0.15 and score.detection_rate == 1
     assert score.impact_absolute_error_ms < 10 and score.impact_within_2_frames
     assert score.pisa_iou > 0.9 and np.isnan(score.frame_error_px[0])
 
@@ -50,6 +51,17 @@ def test_an_object_that_vanishes_at_once_lands_nowhere():
     score = score_free_fall(video, TRUTH)
     assert score.detection_rate == 0 and score.centroid_error_diagonal == pytest.approx(1.0)
     assert score.impact_missed and score.impact_absolute_error_ms == 1000 and not score.impact_within_2_frames
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_mujoco_s_own_video_certifies_the_tracker(size):
+    env = FreeFallEnv(image_size=size)
+    for seed in range(4):
+        truth = env.record(seed=seed)
+        score = score_free_fall(truth.video, truth)
+        assert score.centroid_error_diagonal < 0.004 and score.detection_rate == 1
+        assert score.impact_absolute_error_ms < 40
+    env.close()
 
 
 @pytest.mark.parametrize("drop", [0.15, 0.4, 0.8])

@@ -60,7 +60,7 @@ def test_bootstrap_median_equals_plain_resampling():
 
 
 def test_bootstrap_is_reproducible_and_uses_only_its_generator():
-    values = np.arange(10.0)
+    values = np.random.default_rng(4).normal(size=30)
     first = bootstrap_mean(values, np.random.default_rng(7))
     np.random.standard_normal(3)  # noqa: NPY002
     assert first == bootstrap_mean(values, np.random.default_rng(7)) != bootstrap_mean(values, np.random.default_rng(8))

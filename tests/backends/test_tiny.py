@@ -1,0 +1,49 @@
+"""The shipped weights do what the README says, on a few held-out scenes."""
+
+import numpy as np
+import pytest
+
+import worldmodel
+from worldmodel.envs.free_fall import FreeFallEnv
+from worldmodel.evaluators.controls import frozen, linear_extrapolation
+from worldmodel.evaluators.free_fall import score_free_fall
+
+SEEDS = range(3_000_000, 3_000_024)
+
+
+@pytest.fixture(scope="module")
+def truths():
+    env = FreeFallEnv(image_size=64)
+    yield [env.record(seed=seed) for seed in SEEDS]
+    env.close()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return worldmodel.load("tiny", device="cpu")
+
+
+def errors(videos, truths):
+    return [score_free_fall(video, truth) for video, truth in zip(videos, truths, strict=True)]
+
+
+def test_the_autoencoder_keeps_objects_and_their_places(model, truths):
+    scores = errors(model.reconstruct(np.stack([truth.video for truth in truths])), truths)
+    assert np.median([score.centroid_error_diagonal for score in scores]) <= 0.006
+    assert np.mean([score.detection_rate for score in scores]) >= 0.99
+
+
+def test_rollouts_fall_like_mujoco(model, truths):
+    first = np.stack([truth.video[0] for truth in truths])
+    rollout = model.rollout(first, seeds=range(len(truths)), progress=False)
+    scores = errors(rollout.video, truths)
+    still = errors([frozen(truth.video) for truth in truths], truths)
+    straight = errors([linear_extrapolation(truth.video, truth.mask) for truth in truths], truths)
+    error, error_still, error_straight = (
+        np.median([score.centroid_error_px for score in group]) for group in (scores, still, straight)
+    )
+    assert rollout.nfe.max() <= 25
+    assert error <= 0.4 * error_still
+    assert error < error_straight
+    assert np.mean([score.detection_rate for score in scores]) >= 0.93
+    assert np.mean([score.impact_within_2_frames for score in scores]) >= 0.75

@@ -1,0 +1,113 @@
+"""The main job end to end, with a random model: it must score badly and say so."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import worldmodel
+from worldmodel import imagine as imagine_module
+from worldmodel.collect import collect
+from worldmodel.demo import run_demo
+from worldmodel.imagine import imagine
+from worldmodel.storage import EpisodeStore, StoreError
+
+SIZE = {"image_size": 32, "num_frames": 9}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pipeline_folder):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    return run_demo(out, scenes=3, seed=50, model_name=str(pipeline_folder))
+
+
+def test_results_hold_every_row_and_every_scene(finished):
+    results = json.loads((finished.parent / "results.json").read_text())
+    assert [scene["seed"] for scene in results["scenes"]] == [50, 51, 52]
+    assert set(results["rows"]) == {"truth", "autoencoder", "base", "euler_matched", "refined", "frozen", "linear"}
+    assert all(len(row["scenes"]) == 3 for row in results["rows"].values())
+    assert results["rows"]["refined"]["nfe"] > results["rows"]["base"]["nfe"] > 0
+
+
+def test_the_truth_scores_best_and_a_random_model_badly(finished):
+    table = json.loads((finished.parent / "results.json").read_text())["table"]
+    error = {row: metrics["error_diagonal"]["value"] for row, metrics in table.items()}
+    assert error["truth"] < 1.5
+    assert error["base"] > 10 * error["truth"]
+    assert error["frozen"] > 5 * error["truth"]
+
+
+def test_the_report_is_one_page_without_a_network(finished):
+    page = finished.read_text()
+    assert "<html" in page
+    assert "src=\"http" not in page
+    assert "data:image" in page
+
+
+def test_a_second_run_computes_nothing_again(finished, pipeline_folder, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(worldmodel.WorldModel, "rollout", never)
+    monkeypatch.setattr(worldmodel.WorldModel, "reconstruct", never)
+    assert run_demo(finished.parent, scenes=3, seed=50, model_name=str(pipeline_folder)) == finished
+
+
+def test_interrupted_rollouts_go_on_with_the_same_samples(tmp_path, pipeline_folder, monkeypatch):
+    model = worldmodel.load(pipeline_folder, device="cpu")
+    truth = collect(tmp_path / "truth", episodes=4, **SIZE)
+    whole = imagine(model, truth, tmp_path / "whole", batch_size=2)
+    rollout, calls = worldmodel.WorldModel.rollout, []
+
+    def interrupted(self, *args, **options):
+        calls.append(options["seeds"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rollout(self, *args, **options)
+
+    monkeypatch.setattr(worldmodel.WorldModel, "rollout", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imagine(model, truth, tmp_path / "broken", batch_size=2)
+    assert len(EpisodeStore.open(tmp_path / "broken").keys()) == 2, "what was finished is readable"
+    resumed = imagine(model, truth, tmp_path / "broken", batch_size=2)
+    assert calls == [[0, 1], [2, 3], [2, 3]]
+    difference = resumed.read_rollout().video.astype(int) - whole.read_rollout().video
+    assert np.abs(difference).max() <= 1
+    with pytest.raises(StoreError, match="steps|sigmas"):
+        imagine_module.imagine(model, truth, tmp_path / "broken", steps=3)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "worldmodel.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_commands_of_the_readme_work_one_after_the_other(tmp_path, pipeline_folder):
+    truth, base, refined = tmp_path / "truth", tmp_path / "base", tmp_path / "refined"
+    steps = [
+        ("collect", "--out", truth, "--episodes", 2, "--image-size", 32, "--num-frames", 9),
+        ("rollout", "--truth", truth, "--out", base, "--model", pipeline_folder),
+        ("rollout", "--truth", truth, "--out", refined, "--model", pipeline_folder, "--plan", 0.0, 0.5, 1),
+        ("evaluate", "--truth", truth, "--out", tmp_path, "--base", base, "--refined", refined),
+    ]
+    for step in steps:
+        result = run(*step)
+        assert result.returncode == 0, result.stderr
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rollout", "--truth", "nowhere", "--out", "x"), "worldmodel: "),
+        (("demo", "--model", "tiney"), "worldmodel: name: got 'tiney'"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path, arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.strip().splitlines()) == 1
