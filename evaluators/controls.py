@@ -42,9 +42,9 @@ def background(video: np.ndarray, masks: np.ndarray) -> np.ndarray:
     check_mask("masks", masks, video.shape[:3])
     covered = np.stack([cv2.dilate(mask.astype(np.uint8), MARGIN).astype(bool) for mask in masks])
     uncovered = np.where(covered[..., None], np.nan, video.astype(np.float32))
-    never = covered.all(axis=0)
+    never = np.asarray(covered.all(axis=0))
     uncovered[:, never] = 0.0
-    empty: np.ndarray = np.rint(np.nanmedian(uncovered, axis=0)).astype(np.uint8)
+    empty = np.rint(np.nanmedian(uncovered, axis=0)).astype(np.uint8)
     return cv2.inpaint(empty, never.astype(np.uint8), 3.0, cv2.INPAINT_TELEA)
 
 

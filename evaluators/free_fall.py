@@ -54,6 +54,7 @@ def score_free_fall(video: np.ndarray, truth: Truth) -> FreeFallScore:
     diagonal = truth.camera.diagonal_px
     distance = np.linalg.norm(tracks.centroid - true_centroid(truth), axis=1)
     error_px = np.where(scored, np.where(tracks.detected, distance, diagonal), np.nan)
+    pisa: dict[str, Any] = pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=truth.fps)
     cm_per_px = 100.0 * truth.camera.depth(truth.position) / truth.camera.focal_px
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
@@ -62,7 +63,7 @@ def score_free_fall(video: np.ndarray, truth: Truth) -> FreeFallScore:
         detection_rate=float(tracks.detected[scored].mean()),
         scored_frames=int(scored.sum()),
         **_score_impact(tracks, truth),
-        **pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=truth.fps),
+        **pisa,
         frame_error_px=error_px,
         tracks=tracks,
     )

@@ -42,7 +42,7 @@ def test_the_truth_scores_best_and_a_random_model_badly(finished):
 def test_the_report_is_one_page_without_a_network(finished):
     page = finished.read_text()
     assert "<html" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert "data:image" in page
 
 

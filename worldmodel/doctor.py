@@ -31,7 +31,7 @@ PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("accelerate", "accelerate"),
     ),
     "sim": (("mujoco", "mujoco"), ("gymnasium", "gymnasium")),
-    "eval": (("cv2", "opencv-python"), ("matplotlib", "matplotlib"), ("scipy", "scipy"), ("PIL", "pillow")),
+    "eval": (("cv2", "opencv-python"), ("scipy", "scipy"), ("PIL", "pillow")),
 }
 
 # What MuJoCo's EGL renderer and opencv-python load; alternatives are separated by "|".
