@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.evaluators.panels import draw_panel, encode, sprite
+from worldmodel.evaluators.panels import draw_panel, encode, save_animation, sprite
 from worldmodel.evaluators.plots import differences, error_over_time
 from worldmodel.evaluators.report_style import STYLE
 from worldmodel.evaluators.summary import OWN_METRICS, PISA_METRICS, Metric, headline, scores, signed
@@ -62,6 +62,21 @@ def write_report(
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_text(page)
     os.replace(unfinished, path)
+
+
+def write_animation(
+    path: Path, results: Mapping[str, Any], videos: Mapping[str, np.ndarray], first_masks: np.ndarray
+) -> None:
+    """Write the median scene of the report (same arguments) as one looping GIF, at half speed."""
+    _check(results, videos, first_masks)
+    index = pick_scenes(results)["Median"]
+    clips = {name: videos[name][index] for name in SHOWN if name in videos and name in results["rows"]}
+    tracks = {name: track(clip, first_masks[index], clips["truth"][0]) for name, clip in clips.items()}
+    panels = {
+        "MuJoCo" if name == "truth" else results["rows"][name]["label"]: _drawn(name, clip, tracks, PANEL_PX)
+        for name, clip in clips.items()
+    }
+    save_animation(path, panels, results["clip"]["fps"] / 2)
 
 
 def pick_scenes(results: Mapping[str, Any]) -> dict[str, int]:

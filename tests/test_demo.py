@@ -75,7 +75,7 @@ def test_interrupted_rollouts_go_on_with_the_same_samples(tmp_path, pipeline_fol
     assert calls == [[0, 1], [2, 3], [2, 3]]
     difference = resumed.read_rollout().video.astype(int) - whole.read_rollout().video
     assert np.abs(difference).max() <= 1
-    with pytest.raises(StoreError, match="steps|sigmas"):
+    with pytest.raises(StoreError, match=r"steps|sigmas"):
         imagine_module.imagine(model, truth, tmp_path / "broken", steps=3)
 
 

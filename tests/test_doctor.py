@@ -73,7 +73,7 @@ def test_runs_on_the_base_install() -> None:
     code = (
         "import sys\n"
         "extras = ['torch', 'diffusers', 'transformers', 'safetensors', 'accelerate', 'mujoco', 'gymnasium', 'cv2',\n"
-        "          'matplotlib', 'scipy', 'PIL']\n"
+        "          'scipy', 'PIL']\n"
         "sys.modules.update(dict.fromkeys(extras))\n"
         "from worldmodel.doctor import main\n"
         "sys.exit(main())"

@@ -69,7 +69,7 @@ def test_mapped_packages_import_from_the_checkout() -> None:
 
 
 def test_import_is_cheap() -> None:
-    heavy = "{'torch', 'diffusers', 'transformers', 'mujoco', 'gymnasium', 'cv2', 'zarr', 'matplotlib', 'scipy'}"
+    heavy = "{'torch', 'diffusers', 'transformers', 'mujoco', 'gymnasium', 'cv2', 'zarr', 'scipy'}"
     assert _run(f"import sys, worldmodel; print(sorted({heavy} & set(sys.modules)))") == "[]"
 
 

@@ -109,8 +109,8 @@ def evaluate(
     truth: Path,
     out: Path,
     base: Path,
+    refined: Path,
     matched: Path | None = None,
-    refined: Path | None = None,
     autoencoder: Path | None = None,
 ) -> None:
     """Score rollouts against MuJoCo and write results.json and report.html.
@@ -119,8 +119,8 @@ def evaluate(
         truth: a store written by ``worldmodel collect``.
         out: folder of the results.
         base: rollouts of the plain sampler, written by ``worldmodel rollout`` from that truth.
-        matched: plain rollouts with as many model evaluations as the refined ones.
         refined: rollouts with Predict-and-Perturb.
+        matched: plain rollouts with as many model evaluations as the refined ones.
         autoencoder: the truth encoded and decoded, as ``worldmodel demo`` stores it.
     """
     from worldmodel.scoring import evaluate_stores

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
-from worldmodel.evaluators.report import write_report
+from worldmodel.evaluators.report import write_animation, write_report
 from worldmodel.evaluators.results import build_results, write_results
 from worldmodel.rollout import Rollout
 from worldmodel.storage import EpisodeStore
@@ -27,7 +27,7 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
     Args:
         truth: store of recorded clips.
         rollouts: stores by row: "base", "euler_matched", "refined", "autoencoder".
-        out: folder of results.json and report.html, which are replaced.
+        out: folder of results.json, report.html and median.gif, which are replaced.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
@@ -55,7 +55,9 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
     )
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", results)
-    write_report(out / "report.html", results, videos, first_masks=np.stack([clip.mask[0] for clip in truths]))
+    first_masks = np.stack([clip.mask[0] for clip in truths])
+    write_report(out / "report.html", results, videos, first_masks)
+    write_animation(out / "median.gif", results, videos, first_masks)
     return out / "report.html"
 
 

@@ -44,7 +44,7 @@ TINY_TRANSFORMER = {
 class TransformerSettings:
     """The run that made the embedded transformer."""
 
-    steps: int = 6000
+    steps: int = 7600
     batch: int = 64
     learning_rate: float = 1e-3  # peak, after the warm-up; falls to zero along a cosine
     warmup_steps: int = 300
