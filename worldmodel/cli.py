@@ -170,8 +170,18 @@ def main() -> None:
         )
     except (ValueError, FileExistsError) as error:
         sys.exit(f"worldmodel: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"worldmodel: {error}, expected it for this command; {_install(error.name or '')}")
     except KeyboardInterrupt:
         sys.exit("worldmodel: interrupted; what was finished is kept, run the same command to go on")
+
+
+def _install(module: str) -> str:
+    """What to run when a package is missing."""
+    from worldmodel.doctor import PACKAGES, install_command
+
+    extras = [extra for extra, packages in PACKAGES.items() if extra and module.split(".")[0] in dict(packages)]
+    return f"run: {install_command(extras[0])}" if extras else "run: worldmodel doctor"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""The command line: help for every command, and one line for what goes wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments, before=""):
+    code = f"import sys\nsys.argv = {['worldmodel', *arguments]!r}\n{before}\nfrom worldmodel.cli import main\nmain()"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", ["demo", "collect", "rollout", "evaluate", "train", "doctor"])
+def test_every_command_explains_itself(command):
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert command in result.stdout
+
+
+def test_a_missing_package_gets_the_command_that_installs_it():
+    result = run("demo", before="sys.modules['torch'] = None")
+    assert result.returncode == 1
+    assert "pip install 'worldmodel[models]'" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_interrupt_is_one_line_that_says_how_to_go_on():
+    before = "import worldmodel.doctor\ndef stop(): raise KeyboardInterrupt\nworldmodel.doctor.main = stop"
+    result = run("doctor", before=before)
+    assert result.returncode == 1
+    assert "run the same command to go on" in result.stderr
