@@ -58,6 +58,9 @@ PISA_METRICS = (
 METRICS = OWN_METRICS + PISA_METRICS
 
 
+PRINTED = ("error_diagonal", "error_cm", "detection", "impact_ms", "impact_within")
+
+
 def summarise(rows: Mapping[str, Mapping[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
     """Table and comparisons of ``rows`` (see ``results.py``), each number with its 95 % interval.
 
@@ -115,6 +118,24 @@ def signed(value: float, digits: int | None = None) -> str:
 
 def _spread(interval: Mapping[str, float], digits: int) -> str:
     value, low, high = (signed(interval[end], digits) for end in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def markdown_table(results: Mapping[str, Any], keys: tuple[str, ...] = PRINTED) -> str:
+    """The table of ``results`` as Markdown: a line a row, value and 95 % interval of the given metrics."""
+    metrics = [metric for metric in METRICS if metric.key in keys]
+    header = ["", "evaluations", *(f"{metric.label.lower()}, {metric.unit}" for metric in metrics)]
+    lines = [header, ["---"] * len(header)]
+    for name, row in results["table"].items():
+        cells = [results["rows"][name]["label"], f"{results['rows'][name]['nfe']:.3g}"]
+        lines.append(cells + [_interval_text(row[metric.key], metric.digits) for metric in metrics])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _interval_text(interval: Mapping[str, float], digits: int) -> str:
+    if interval["n"] == 0:
+        return "–"
+    value, low, high = (f"{interval[key]:.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 

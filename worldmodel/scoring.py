@@ -14,6 +14,7 @@ from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.report import write_animation, write_report
 from worldmodel.evaluators.results import build_results, write_results
+from worldmodel.evaluators.summary import headline, markdown_table
 from worldmodel.rollout import Rollout
 from worldmodel.storage import EpisodeStore
 from worldmodel.truth import Truth
@@ -22,7 +23,7 @@ BOOTSTRAP_SEED = 0
 
 
 def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Path:
-    """Score rollout stores against the truth they started from; returns the path of report.html.
+    """Score rollout stores against the truth they started from, print the table, and return report.html's path.
 
     Args:
         truth: store of recorded clips.
@@ -58,6 +59,7 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
     first_masks = np.stack([clip.mask[0] for clip in truths])
     write_report(out / "report.html", results, videos, first_masks)
     write_animation(out / "median.gif", results, videos, first_masks)
+    print(markdown_table(results), "", *headline(results), sep="\n")
     return out / "report.html"
 
 

@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 import disc_scenes as scenes
 import numpy as np
 import pytest
+from PIL import Image
 
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.panels import draw_panel, save_animation
-from worldmodel.evaluators.report import pick_scenes, write_report
+from worldmodel.evaluators.report import pick_scenes, write_animation, write_report
 from worldmodel.evaluators.results import ROWS, build_results, write_results
-from worldmodel.evaluators.summary import headline
+from worldmodel.evaluators.summary import headline, markdown_table
 from worldmodel.evaluators.tracking import track
 
 TRUTHS = [scenes.truth(drop, u) for drop, u in ((0.3, 20.2), (0.5, 30.4), (0.7, 40.1), (0.9, 33.3))]
@@ -150,3 +151,19 @@ def test_rows_of_other_scenes_are_refused(tmp_path):
     rows = {"refined": {**RESULTS["rows"]["refined"], "scenes": []}}
     with pytest.raises(ValueError, match=r"rows\['refined'\]: got 0 scenes, expected 4"):
         build_results(rows, range(4), TRUTHS, {}, np.random.default_rng(0))
+
+
+def test_the_markdown_table_prints_the_numbers_of_the_table():
+    lines = markdown_table(RESULTS).splitlines()
+    assert len(lines) == 2 + len(CLIPS)
+    assert len({line.count("|") for line in lines}) == 1
+    refined = next(line for line in lines if "Predict-and-Perturb" in line)
+    value = RESULTS["table"]["refined"]["error_cm"]["value"]
+    assert "| 34 | " in refined
+    assert f"{value:.1f} [" in refined
+
+
+def test_the_animation_shows_every_frame(tmp_path):
+    write_animation(tmp_path / "median.gif", RESULTS, CLIPS, MASKS)
+    with Image.open(tmp_path / "median.gif") as image:
+        assert image.n_frames == len(TRUTHS[0])
