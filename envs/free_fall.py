@@ -39,6 +39,8 @@ _GEOM_TYPES = {
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
 }
 
+_DIMENSIONS = {"box": 3, "sphere": 1, "cylinder": 2, "capsule": 2}  # half sizes that matter
+
 _STAGE = f"""
 <mujoco model="free_fall">
   <!-- Without it the extent follows the object, and with it the clipping planes and shadows. -->
@@ -186,8 +188,12 @@ def _check_scene(scene: DropScene) -> None:
         refuse("shape", scene.shape, f"one of {', '.join(SHAPES)}")
     if scene.colour not in COLOURS:
         refuse("colour", scene.colour, f"one of {', '.join(COLOURS)}")
-    if len(scene.size) != 3 or not scene.size[0] > 0:
-        refuse("size", scene.size, "three half sizes in metres, the first above 0")
+    if len(scene.size) != 3 or not all(half > 0 for half in scene.size[: _DIMENSIONS[scene.shape]]):
+        refuse("size", scene.size, f"three half sizes in metres, the first {_DIMENSIONS[scene.shape]} above 0")
+    if len(scene.position) != 3 or not np.isfinite(scene.position).all():
+        refuse("position", scene.position, "three finite coordinates in metres")
+    if len(scene.quaternion) != 4 or not 0.999 < np.linalg.norm(scene.quaternion) < 1.001:
+        refuse("quaternion", scene.quaternion, "four numbers of norm 1")
     if not 0.14 <= scene.restitution < 1.0:
         refuse("restitution", scene.restitution, "at least 0.14 (a critically damped floor) and below 1")
     if not scene.gravity >= 0.0:
@@ -207,6 +213,8 @@ class FreeFallEnv(gym.Env):
         fps: frames (steps) per second.
         num_frames: length of a clip; the episode is truncated at its last frame.
         sampler: ranges of the scenes that ``reset`` draws.
+        ranges: single fields of :class:`DropSampler`, such as ``gravity=1.62``,
+            ``restitution=(0.3, 0.8)``, ``radius=(0.1, 0.2)`` or ``clearance=(0.5, 1.0)``.
 
     Observation: image (H, W, 3) uint8. Reward: 0. ``reset(options={"scene": DropScene})``
     plays a given scene; ``options={"gravity": 1.62}`` and the like replace single values of
@@ -223,17 +231,23 @@ class FreeFallEnv(gym.Env):
         num_frames: int = 17,
         sampler: DropSampler | None = None,
         render_mode: str | None = "rgb_array",
+        **ranges: Any,
     ) -> None:
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if min(height, width) < 16:
             raise ValueError(f"image_size: got {image_size}, expected at least 16 x 16 pixels; ask for a larger image")
         if num_frames < 2 or fps <= 0:
             raise ValueError(f"num_frames, fps: got {num_frames}, {fps}, expected at least 2 frames and fps above 0")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
+        unknown = set(ranges) - {field.name for field in dataclasses.fields(DropSampler)}
+        if unknown:
+            raise ValueError(f"ranges: got {sorted(unknown)}, expected fields of DropSampler; correct the name")
         self.metadata = {**self.metadata, "render_fps": fps}
         self.render_mode = render_mode
         self.fps = float(fps)
         self.num_frames = num_frames
-        self.sampler = sampler or DropSampler()
+        self.sampler = dataclasses.replace(sampler or DropSampler(), **ranges)
         self.image_size = (int(height), int(width))
         self.observation_space = gym.spaces.Box(0, 255, (*self.image_size, 3), np.uint8)
         self.action_space = gym.spaces.Discrete(1)
@@ -252,9 +266,13 @@ class FreeFallEnv(gym.Env):
         super().reset(seed=seed)
         options = dict(options or {})
         scene = options.pop("scene", None) or self.sampler(self.np_random)
+        if not isinstance(scene, DropScene):
+            raise ValueError(f"options: got a scene of type {type(scene).__name__}, expected a DropScene; build one")
         unknown = set(options) - {f.name for f in dataclasses.fields(DropScene)}
         if unknown:
-            raise ValueError(f"options: got {sorted(unknown)}, expected 'scene' or the fields of DropScene")
+            raise ValueError(
+                f"options: got {sorted(unknown)}, expected 'scene' or fields of DropScene; correct the name"
+            )
         self._start(dataclasses.replace(scene, **options))
         return self._image(), self._info()
 

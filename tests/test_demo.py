@@ -12,6 +12,7 @@ from worldmodel import imagine as imagine_module
 from worldmodel.collect import collect
 from worldmodel.demo import run_demo
 from worldmodel.imagine import imagine
+from worldmodel.scoring import evaluate_stores
 from worldmodel.storage import EpisodeStore, StoreError
 
 SIZE = {"image_size": 32, "num_frames": 9}
@@ -53,6 +54,40 @@ def test_a_second_run_computes_nothing_again(finished, pipeline_folder, monkeypa
     monkeypatch.setattr(worldmodel.WorldModel, "rollout", never)
     monkeypatch.setattr(worldmodel.WorldModel, "reconstruct", never)
     assert run_demo(finished.parent, scenes=3, seed=50, model_name=str(pipeline_folder)) == finished
+
+
+def test_fewer_scenes_in_the_same_folder_are_the_ones_asked_for(tmp_path, pipeline_folder):
+    for scenes, seed in ((3, 60), (2, 59)):
+        run_demo(tmp_path / "out", scenes=scenes, seed=seed, model_name=str(pipeline_folder))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [scene["seed"] for scene in results["scenes"]] == [59, 60]
+    fresh = run_demo(tmp_path / "fresh", scenes=2, seed=59, model_name=str(pipeline_folder))
+    again = json.loads((fresh.parent / "results.json").read_text())
+    one, other = (r["table"]["refined"]["error_px"]["value"] for r in (results, again))
+    assert one == pytest.approx(other, abs=0.5), "a rollout's seed is that of its clip, not of its place"
+
+
+def test_folders_that_hold_something_else_are_refused_and_kept(tmp_path, pipeline_folder):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"out: got .*which holds something else"):
+        run_demo(tmp_path, scenes=1, seed=0, model_name=str(pipeline_folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_somebody_elses_results_are_not_replaced(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"out: got .* with other results.json"):
+        evaluate_stores(tmp_path / "truth", {}, tmp_path)
+    assert (tmp_path / "results.json").read_text() == "{}"
+
+
+def test_rollouts_of_another_truth_are_refused(tmp_path, pipeline_folder):
+    model = worldmodel.load(pipeline_folder, device="cpu")
+    truth = collect(tmp_path / "truth", episodes=1, **SIZE)
+    other = collect(tmp_path / "other", episodes=1, fps=8.0, **SIZE)
+    base = imagine(model, truth, tmp_path / "base")
+    with pytest.raises(ValueError, match="base: got rollouts of another truth"):
+        evaluate_stores(other.path, {"base": base.path, "refined": base.path}, tmp_path / "results")
 
 
 def test_interrupted_rollouts_go_on_with_the_same_samples(tmp_path, pipeline_folder, monkeypatch):
@@ -103,7 +138,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(tmp_path, pipeline_
     ("arguments", "message"),
     [
         (("rollout", "--truth", "nowhere", "--out", "x"), "worldmodel: "),
-        (("demo", "--model", "tiney"), "worldmodel: name: got 'tiney'"),
+        (("demo", "--model", "tiney"), "worldmodel: model: got 'tiney'"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path, arguments, message):

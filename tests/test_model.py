@@ -50,9 +50,16 @@ def test_float_frames_are_the_same_as_uint8(model, frames):
     np.testing.assert_array_equal(one.video, other.video)
 
 
+def test_views_of_frames_are_taken(model, frames):
+    flipped = model.rollout(frames[::-1, :, ::-1], seeds=range(4), batch_size=1, progress=False)
+    plain = model.rollout(frames[::-1, :, ::-1].copy(), seeds=range(4), batch_size=1, progress=False)
+    np.testing.assert_array_equal(flipped.video, plain.video)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda f: [f[0], f[1][:16]], "frames: got images of several sizes"),
         (lambda f: f[0], r"frames: got shape \(32, 32, 3\), expected \(B, 32, 32, 3\)"),
         (lambda f: f[:, :16], r"frames: got shape \(4, 16, 32, 3\)"),
         (lambda f: f[:0], r"frames: got shape \(0, 32, 32, 3\)"),
@@ -71,6 +78,10 @@ def test_malformed_frames_are_refused(model, frames, change, message):
     [
         ({"seeds": [1, 2]}, "seeds: got 2, expected 4"),
         ({"seeds": [1, 2, 3, -4]}, "seeds: got -4"),
+        ({"seeds": 4}, "seeds: got 4, expected one integer"),
+        ({"steps": 2.5}, "steps: got 2.5"),
+        ({"refine": "yes"}, "refine: got 'yes'"),
+        ({"solver": ["euler"]}, "solver: got"),
         ({"solver": "rk4"}, "solver: got 'rk4', expected one of euler"),
         ({"steps": -1}, "steps: got -1"),
         ({"steps": 0}, "steps: got 0"),
@@ -88,5 +99,5 @@ def test_malformed_options_are_refused_before_any_work(model, frames, options, m
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="name: got 'tiney', expected tiny or an existing pipeline folder"):
+    with pytest.raises(ValueError, match="model: got 'tiney', expected tiny or an existing pipeline folder"):
         worldmodel.load("tiney")

@@ -38,7 +38,16 @@ def test_noise_is_standard_normal():
 
 
 def test_negative_seeds_and_wrong_batches_are_refused():
-    with pytest.raises(ValueError, match="seeds: got -1"):
-        KeyedNoise([3, -1])
+    for seeds, message in (
+        ([3, -1], "seeds: got -1 to 3"),
+        ([0.5], "seeds: got float64"),
+        ([True], "seeds: got bool"),
+        ([[1, 2]], r"seeds: got int64 of shape \(1, 2\)"),
+        (7, "seeds: got 7"),
+        ("01", "seeds: got <U1"),
+        ([2**63], "expected one integer from 0 to"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            KeyedNoise(seeds)
     with pytest.raises(ValueError, match="got a batch of 3, expected 2"):
         KeyedNoise([3, 1])(0, 0, LIKE)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import tyro
 
-# Before anything imports them: headless rendering, and no chatter about optional packages.
-os.environ.setdefault("MUJOCO_GL", "egl")
+# Before anything imports transformers: no chatter about optional packages.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 Plan = tuple[tuple[float, float, int], ...]
@@ -83,7 +82,7 @@ def rollout(
         solver: how to step from noise level to noise level.
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
         threshold: uncertainty below which a place is kept.
-        seed: seed of the first clip's rollout; the others follow.
+        seed: added to the seed of every clip.
         batch_size: clips denoised at once.
     """
     import worldmodel
@@ -168,7 +167,7 @@ def main() -> None:
             prog="worldmodel",
             description="Roll out video world models, refine them at test time, and check them against MuJoCo.",
         )
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"worldmodel: {error}")
     except ModuleNotFoundError as error:
         sys.exit(f"worldmodel: {error}, expected it for this command; {_install(error.name or '')}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import multiprocessing
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -12,7 +17,7 @@ from tqdm.auto import tqdm
 
 from worldmodel.storage import EpisodeStore
 
-BLOCK = 20  # episodes a worker records between two reports of progress
+BLOCK = 5  # episodes a worker records between two reports of progress
 
 
 def collect(
@@ -33,12 +38,14 @@ def collect(
     Raises:
         StoreError: ``out`` holds something else, or episodes of other settings.
     """
-    from worldmodel.envs.free_fall import DropSampler
+    from worldmodel.envs.free_fall import DropSampler, FreeFallEnv
 
-    if episodes < 1:
-        raise ValueError(f"episodes: got {episodes}, expected at least 1")
+    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
+        if value < least:
+            raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
     env = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
-    settings = {"env": "worldmodel/FreeFall-v0", **env, "sampler": dataclasses.asdict(DropSampler())}
+    FreeFallEnv(**env).close()  # refuses malformed options before anything is written
+    settings = {"env": "worldmodel/FreeFall-v0", **env, "sampler": dataclasses.asdict(DropSampler()), **_versions()}
     store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
     missing = [number for number in range(seed, seed + episodes) if episode_name(number) not in store]
     blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
@@ -50,7 +57,8 @@ def collect(
         # A fork would share the parent's GL and thread state, so workers start fresh.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
-            jobs = [pool.submit(_record_block, out, settings, env, block) for block in blocks]
+            with _workers_deaf_to_interrupts():
+                jobs = [pool.submit(_record_block, out, settings, env, block) for block in blocks]
             try:
                 for job in as_completed(jobs):
                     progress.update(job.result())
@@ -58,6 +66,24 @@ def collect(
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return store
+
+
+def _versions() -> dict[str, dict[str, str]]:
+    """What, beside its seed and options, decides a clip's pixels."""
+    return {"versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "mujoco")}}
+
+
+@contextlib.contextmanager
+def _workers_deaf_to_interrupts() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C, finish their few clips and leave the message to the parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def episode_name(seed: int) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.model import WorldModel
+from worldmodel.model import WorldModel, check_batch_size
+from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
 from worldmodel.sampling import PredictPerturb
 from worldmodel.storage import EpisodeStore
@@ -19,6 +21,7 @@ def imagine(
     truth: EpisodeStore,
     out: Path,
     *,
+    keys: Sequence[str] | None = None,
     steps: int | None = None,
     solver: str = "euler",
     refine: PredictPerturb | None = None,
@@ -26,48 +29,85 @@ def imagine(
     batch_size: int = 32,
     label: str = "rollout",
 ) -> EpisodeStore:
-    """Roll out from the first frame of every truth episode, under the same keys, into ``out``.
+    """Roll out from the first frames of truth episodes, under the same keys, into ``out``.
 
-    Episode number i of the truth store gets seed ``seed + i``. Finished episodes are kept.
+    A rollout's seed is ``seed`` plus the seed its truth was recorded with, so it is the same
+    whichever other episodes there are. Finished episodes are kept.
+
+    Args:
+        model: what imagines.
+        truth: store of recorded clips; keys: which of them, all if None.
+        out: folder of the rollout store.
+        steps, solver, refine, batch_size: see :meth:`WorldModel.rollout`.
+        seed: added to the seed of every clip.
+        label: of the progress bar.
 
     Raises:
-        StoreError: ``out`` holds something else, or rollouts with other settings.
+        StoreError: ``out`` holds something else, or rollouts of other settings or another truth.
+        ValueError: an option is malformed; nothing has been written then.
     """
-    settings: dict[str, Any] = model.provenance(steps, solver, refine)
-    store = EpisodeStore.create(out, "rollout", settings={**settings, "seed": seed}, exist="resume")
-    keys = truth.keys()
-    missing = [(number, key) for number, key in enumerate(keys) if key not in store]
+    model.check_options(steps, solver, refine, batch_size)
+    check_seeds([seed])
+    keys = _check_truth(model, truth, keys)
+    settings = {**model.provenance(steps, solver, refine), "seed": seed, "truth": truth.settings}
+    store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
+
+    def roll_out(batch: list[str]) -> Rollout:
+        return model.rollout(
+            np.stack([truth.array(key, "video").data[0] for key in batch]),
+            seeds=[seed + (truth.attributes(key)["seed"] or 0) for key in batch],
+            steps=steps,
+            solver=solver,
+            refine=refine,
+            batch_size=batch_size,
+            progress=False,
+        )
+
+    return _complete(store, keys, batch_size, label, roll_out)
+
+
+def reconstruct(
+    model: WorldModel, truth: EpisodeStore, out: Path, *, keys: Sequence[str] | None = None, batch_size: int = 32
+) -> EpisodeStore:
+    """Truth videos encoded and decoded, stored like rollouts: the ceiling of what the model can show."""
+    check_batch_size(batch_size)
+    keys = _check_truth(model, truth, keys)
+    described: dict[str, Any] = {"autoencoder_of": model.recipe.name, "weights_sha256": model.backend.weights_hash}
+    store = EpisodeStore.create(out, "rollout", settings={**described, "truth": truth.settings}, exist="resume")
+
+    def round_trip(batch: list[str]) -> Rollout:
+        video = model.reconstruct(np.stack([truth.array(key, "video").data for key in batch]))
+        zeros = np.zeros(len(batch), np.int64)
+        return Rollout(video=video, fps=model.recipe.fps, seeds=zeros, nfe=zeros, provenance=described)
+
+    return _complete(store, keys, batch_size, "autoencoder", round_trip)
+
+
+def _check_truth(model: WorldModel, truth: EpisodeStore, keys: Sequence[str] | None) -> list[str]:
+    """The keys to imagine, or an error when the clips are not of the model's size and rate."""
+    keys = truth.keys() if keys is None else list(keys)
+    if not keys:
+        raise ValueError(f"truth: got no finished clip in {truth.path}, expected some; run worldmodel collect again")
+    frames, height, width, _ = truth.array(keys[0], "video").data.shape
+    got = (height, width), frames, truth.attributes(keys[0])["fps"]
+    expected = model.recipe.image_size, model.recipe.num_frames, model.recipe.fps
+    if got != expected:
+        raise ValueError(
+            f"truth: got clips of size, frames, fps {got}, expected {expected} for {model.recipe.name}; "
+            "collect clips of that kind"
+        )
+    return keys
+
+
+def _complete(
+    store: EpisodeStore, keys: list[str], batch_size: int, label: str, make: Callable[[list[str]], Rollout]
+) -> EpisodeStore:
+    """Make and write the episodes that the store misses, a batch at a time."""
+    missing = [key for key in keys if key not in store]
     with tqdm(total=len(keys), initial=len(keys) - len(missing), desc=label, unit="clip") as progress:
         for first in range(0, len(missing), batch_size):
             batch = missing[first : first + batch_size]
-            frames = np.stack([truth.array(key, "video").data[0] for _, key in batch])
-            rollout = model.rollout(
-                frames,
-                seeds=[seed + number for number, _ in batch],
-                steps=steps,
-                solver=solver,
-                refine=refine,
-                batch_size=batch_size,
-                progress=False,
-            )
-            for index, (_, key) in enumerate(batch):
-                store.write_rollout(key, rollout, index)
-            progress.update(len(batch))
-    return store
-
-
-def reconstruct(model: WorldModel, truth: EpisodeStore, out: Path, *, batch_size: int = 32) -> EpisodeStore:
-    """Every truth video encoded and decoded, stored like a rollout: the ceiling of what the model can show."""
-    described = {"autoencoder_of": model.recipe.name, "weights_sha256": model.backend.weights_hash}
-    store = EpisodeStore.create(out, "rollout", settings=described, exist="resume")
-    keys = truth.keys()
-    missing = [key for key in keys if key not in store]
-    with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="autoencoder", unit="clip") as progress:
-        for first in range(0, len(missing), batch_size):
-            batch = missing[first : first + batch_size]
-            video = model.reconstruct(np.stack([truth.array(key, "video").data for key in batch]))
-            zeros = np.zeros(len(batch), np.int64)
-            rollout = Rollout(video=video, fps=model.recipe.fps, seeds=zeros, nfe=zeros, provenance=described)
+            rollout = make(batch)
             for index, key in enumerate(batch):
                 store.write_rollout(key, rollout, index)
             progress.update(len(batch))

@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from worldmodel.backends.cosmos25 import Cosmos25Backend
-from worldmodel.noise import KeyedNoise
+from worldmodel.noise import KeyedNoise, check_seeds
 from worldmodel.rollout import Rollout
-from worldmodel.sampling import SOLVERS, PredictPerturb, sample
+from worldmodel.sampling import PredictPerturb, sample
+from worldmodel.sampling.sample import check_refine, check_solver
 
 EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
 
@@ -32,8 +33,12 @@ def load(name: str | Path, device: str | None = None) -> WorldModel:
         ValueError: no such model, or its files are missing or damaged.
     """
     folder = EMBEDDED.get(str(name), Path(name))
+    if str(name) in EMBEDDED and not folder.is_dir():
+        raise ValueError(f"model: got no weights of {name} in {folder}, expected them; install worldmodel again")
     if not folder.is_dir():
-        raise ValueError(f"name: got {str(name)!r}, expected {', '.join(EMBEDDED)} or an existing pipeline folder")
+        raise ValueError(
+            f"model: got {str(name)!r}, expected {', '.join(EMBEDDED)} or an existing pipeline folder; check the path"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return WorldModel(Cosmos25Backend.from_folder(folder, device))
 
@@ -61,7 +66,7 @@ class WorldModel:
 
         Args:
             frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size.
-            seeds: (B,) non-negative integers; a rollout depends on its own seed only.
+            seeds: (B,) non-negative integers; up to float rounding a rollout depends on its own only.
             steps: sampling steps; the model's default if None.
             solver: name of a solver in ``worldmodel.sampling.SOLVERS``.
             refine: Predict-and-Perturb plan, or None for the plain solver.
@@ -73,32 +78,38 @@ class WorldModel:
             ValueError: an argument is malformed; nothing has been computed then.
         """
         images = check_frames(frames, self.recipe.image_size)
+        seeds = check_seeds(seeds)
         if len(seeds) != len(images):
-            raise ValueError(f"seeds: got {len(seeds)}, expected {len(images)}, one for each first frame")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
-        if solver not in SOLVERS:
-            raise ValueError(f"solver: got {solver!r}, expected one of {', '.join(sorted(SOLVERS))}")
-        KeyedNoise(seeds)  # refuses malformed seeds before any work
-        sigmas = self.backend.sigmas(self.recipe.steps if steps is None else steps)
+            raise ValueError(f"seeds: got {len(seeds)}, expected {len(images)}, one for each first frame; add or drop")
+        sigmas = self.check_options(steps, solver, refine, batch_size)
         planned = refine.nfe(sigmas) if refine else len(sigmas) - 1
         started, parts = time.monotonic(), []
         batches = range(0, len(images), batch_size)
         with tqdm(total=planned * len(images), desc="rollout", unit="NFE", disable=not progress) as bar:
             for first in batches:
                 rows = slice(first, first + batch_size)
-                parts.append(self._batch(images[rows], np.asarray(seeds)[rows], sigmas, solver, refine, bar.update))
+                parts.append(self._batch(images[rows], seeds[rows], sigmas, solver, refine, bar.update))
                 bar.update(planned * min(first + batch_size, len(images)) - bar.n)
         video, latents, nfe = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Rollout(
             video=video,
             fps=self.recipe.fps,
-            seeds=np.asarray(seeds, np.int64),
+            seeds=seeds,
             nfe=nfe,
             latents=latents if keep_latents else None,
             seconds=time.monotonic() - started,
             provenance=self.provenance(steps, solver, refine),
         )
+
+    def check_options(
+        self, steps: int | None, solver: str, refine: PredictPerturb | None, batch_size: int
+    ) -> np.ndarray:
+        """The noise levels of these options of :meth:`rollout`, or an error that says which is malformed."""
+        check_batch_size(batch_size)
+        check_solver(solver)
+        sigmas = self.backend.sigmas(self.recipe.steps if steps is None else steps)
+        check_refine(refine, sigmas)
+        return sigmas
 
     def reconstruct(self, video: np.ndarray, batch_size: int = 16) -> np.ndarray:
         """Videos (B, T, H, W, 3) uint8 after encoding and decoding: the best this model can show."""
@@ -145,9 +156,18 @@ class WorldModel:
         }
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Refuse a batch size that is no whole number of at least 1."""
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size!r}, expected a whole number of at least 1; 32 suits a CPU")
+
+
 def check_frames(frames: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """First frames (B, H, W, 3) as uint8, or an error that says what is wrong with them."""
-    frames = np.asarray(frames)
+    try:
+        frames = np.array(frames)  # a copy: views may have strides that torch refuses
+    except ValueError:
+        raise ValueError("frames: got images of several sizes, expected one; resize them") from None
     expected = f"(B, {image_size[0]}, {image_size[1]}, 3)"
     if frames.ndim != 4 or frames.shape[1:] != (*image_size, 3) or len(frames) == 0:
         raise ValueError(f"frames: got shape {frames.shape}, expected {expected}; resize, or add a batch axis")

@@ -11,10 +11,26 @@ from torch import Tensor
 INITIAL = -1  # the step under which the noise that starts a sample is drawn
 
 
+def check_seeds(seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Seeds as (B,) int64, or an error that says what is wrong with them."""
+    expected = "one integer from 0 to 2**63 - 1 for each sample"
+    try:
+        array = np.asarray(list(seeds))
+    except (TypeError, ValueError):
+        raise ValueError(f"seeds: got {seeds!r}, expected {expected}; pass a list such as range(4)") from None
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(f"seeds: got {array.dtype} of shape {array.shape}, expected {expected}; convert them")
+    if array.min() < 0 or array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"seeds: got {array.min()} to {array.max()}, expected {expected}; draw them again")
+    return array.astype(np.int64)
+
+
 class KeyedNoise:
     """Standard normal noise for a batch, one independent stream for each key.
 
-    A sample's noise is the same whatever its batch, order, device or resume point, and no two
+    A sample's noise is the same to the bit whatever its batch, order, device or resume point; no two
     (seed, chunk, step, iteration) share a stream.
 
     Args:
@@ -23,9 +39,7 @@ class KeyedNoise:
     """
 
     def __init__(self, seeds: Sequence[int] | np.ndarray, chunk: int = 0) -> None:
-        self.seeds = [int(seed) for seed in seeds]
-        if min(self.seeds, default=0) < 0:
-            raise ValueError(f"seeds: got {min(self.seeds)}, expected integers of at least 0; drop the sign")
+        self.seeds = check_seeds(seeds).tolist()
         self.chunk = chunk
 
     def __call__(self, step: int, iteration: int, like: Tensor) -> Tensor:

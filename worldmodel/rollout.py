@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rollout:
-    """B imagined videos of T frames; each depends on its own seed only."""
+    """B imagined videos of T frames; up to float rounding, each depends on its own seed only."""
 
     video: np.ndarray  # (B, T, H, W, 3) uint8; frame 0 is the given first frame as decoded
     fps: float  # frames per second of model time

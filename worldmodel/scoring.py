@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +14,37 @@ from tqdm.auto import tqdm
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.report import write_animation, write_report
-from worldmodel.evaluators.results import build_results, write_results
+from worldmodel.evaluators.results import FORMAT, build_results, write_results
 from worldmodel.evaluators.summary import headline, markdown_table
 from worldmodel.rollout import Rollout
 from worldmodel.storage import EpisodeStore
 from worldmodel.truth import Truth
 
 BOOTSTRAP_SEED = 0
+RESULTS = ("results.json", "report.html", "median.gif")
 
 
-def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Path:
+def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path, keys: Sequence[str] | None = None) -> Path:
     """Score rollout stores against the truth they started from, print the table, and return report.html's path.
 
     Args:
         truth: store of recorded clips.
         rollouts: stores by row: "base", "euler_matched", "refined", "autoencoder".
-        out: folder of results.json, report.html and median.gif, which are replaced.
+        out: folder of results.json, report.html and median.gif; those of an earlier evaluation are replaced.
+        keys: which clips to score; all of the truth store if None.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
-        ValueError: a rollout store has not exactly the episodes of the truth.
+        ValueError: a rollout store lacks clips or is of another truth, or ``out`` holds files of the same
+            names that are not results.
     """
+    check_results_folder(out)
     truth_store = EpisodeStore.open(truth, "truth")
-    keys = truth_store.keys()
+    keys = truth_store.keys() if keys is None else list(keys)
     if not keys:
         raise ValueError(f"truth: got no finished clip in {truth}, expected at least one; run worldmodel collect again")
-    imagined = {row: _read(path, keys) for row, path in rollouts.items()}
+    imagined = {row: _read(path, keys, truth_store) for row, path in rollouts.items()}
+    _check_rows(imagined)
     truths = [truth_store.read_truth(key) for key in keys]
     videos = {
         "truth": np.stack([clip.video for clip in truths]),
@@ -63,14 +69,49 @@ def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path) -> Pat
     return out / "report.html"
 
 
-def _read(path: Path, keys: list[str]) -> Rollout:
+def check_results_folder(out: Path) -> None:
+    """Refuse a folder in which the results would replace somebody else's files."""
+    taken = [name for name in RESULTS if (out / name).exists()]
+    try:
+        ours = json.loads((out / "results.json").read_text())["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if taken and not ours:
+        raise ValueError(f"out: got {out} with other {', '.join(taken)}, expected no such file; choose another folder")
+
+
+def _read(path: Path, keys: list[str], truth: EpisodeStore) -> Rollout:
     store = EpisodeStore.open(path, "rollout")
-    if store.keys() != keys:
+    if store.settings.get("truth") != truth.settings:
+        raise ValueError(f"{path}: got rollouts of another truth, expected those of {truth.path}; choose that store")
+    missing = sum(key not in store for key in keys)
+    if missing:
         raise ValueError(
-            f"{path}: got {len(store.keys())} finished rollouts, expected one for each of the {len(keys)} clips of the "
-            "truth; run worldmodel rollout again with the same arguments"
+            f"{path}: got {len(keys) - missing} of the {len(keys)} clips, expected all; run worldmodel rollout again "
+            "with the same arguments"
         )
     return store.read_rollout(keys)
+
+
+def _check_rows(imagined: Mapping[str, Rollout]) -> None:
+    """Refuse rows whose comparison would not say what the report says of it."""
+    base, refined, matched = (imagined.get(row) for row in ("base", "refined", "euler_matched"))
+    for row, rollout in (("base", base), ("matched", matched)):
+        if rollout is not None and rollout.provenance.get("refine") is not None:
+            raise ValueError(f"{row}: got refined rollouts, expected plain ones; roll out without --plan")
+    if refined is not None and refined.provenance.get("refine") is None:
+        raise ValueError("refined: got plain rollouts, expected refined ones; roll out with --plan")
+    for row, rollout in (("refined", refined), ("matched", matched)):
+        for name in ("weights_sha256", "solver"):
+            if base is not None and rollout is not None and rollout.provenance.get(name) != base.provenance.get(name):
+                raise ValueError(f"{row}: got another {name} than base, expected the same; roll out again")
+        if base is not None and rollout is not None and not np.array_equal(rollout.seeds, base.seeds):
+            raise ValueError(f"{row}: got other seeds than base, expected the same; roll out with one --seed")
+    if matched is not None and refined is not None and matched.nfe.mean() < refined.nfe.mean():
+        raise ValueError(
+            f"matched: got {matched.nfe.mean():g} evaluations a clip, expected at least the {refined.nfe.mean():g} of "
+            "refined; roll out with as many --steps"
+        )
 
 
 def _score(

@@ -129,6 +129,33 @@ def test_another_pipeline_is_refused(copy, change, message):
         Cosmos25Backend.from_folder(copy)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("vae/config.json", None),
+        ("transformer/config.json", "{"),
+        ("worldmodel.json", '{"name": "x"}'),
+        ("worldmodel.json", '{"image_size": 3, "colour": "red"}'),
+        ("scheduler/scheduler_config.json", None),
+    ],
+)
+def test_damaged_settings_are_one_line_that_names_them(copy, file, text):
+    if text is None:
+        (copy / file).unlink()
+    else:
+        (copy / file).write_text(text)
+    with pytest.raises(ValueError, match=file.split("/")[0]) as raised:
+        Cosmos25Backend.from_folder(copy)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_weights_of_another_component_are_refused(copy):
+    name = "diffusion_pytorch_model.safetensors"
+    shutil.copy(copy / "vae" / name, copy / "transformer" / name)
+    with pytest.raises(ValueError, match=r"transformer: got .* expected"):
+        Cosmos25Backend.from_folder(copy)
+
+
 def test_malformed_settings_are_named(copy):
     (copy / "worldmodel.json").write_text("{")
     with pytest.raises(ValueError, match=r"worldmodel.json: got malformed JSON"):

@@ -144,6 +144,10 @@ def test_image_size_is_free(size):
         ({"friction": -0.1}, "friction: got -0.1"),
         ({"position": (0.0, 0.0, 0.05)}, "position: got"),
         ({"height": 1.0}, r"options: got \['height'\]"),
+        ({"scene": {"shape": "box"}}, "options: got a scene of type dict"),
+        ({"position": (0.0, float("nan"), 1.0)}, "position: got"),
+        ({"quaternion": (0.0, 0.0, 0.0, 0.0)}, "quaternion: got"),
+        ({"shape": "box", "size": (0.1, 0.1, 0.0)}, "the first 3 above 0"),
     ],
 )
 def test_impossible_scenes_are_refused(env, change, message):
@@ -156,7 +160,21 @@ def test_stepping_before_reset_is_refused():
         FreeFallEnv(image_size=16).step(0)
 
 
+def test_ranges_are_options_of_the_env():
+    env = gym.make("worldmodel/FreeFall-v0", image_size=16, gravity=1.62, radius=(0.1, 0.11), clearance=(0.5, 0.6))
+    env.reset(seed=0)
+    scene = env.unwrapped.scene
+    assert scene.gravity == 1.62
+    assert max(scene.size) < 0.15
+    clip = env.unwrapped.record(seed=0)
+    assert np.sqrt(2 * 0.5 / 1.62) < clip.impact_time < np.sqrt(2 * 0.6 / 1.62) + 0.01
+
+
 def test_impossible_options_are_refused():
+    with pytest.raises(ValueError, match=r"ranges: got \['height'\]"):
+        FreeFallEnv(height=1.0)
+    with pytest.raises(ValueError, match="render_mode: got 'human'"):
+        FreeFallEnv(render_mode="human")
     with pytest.raises(ValueError, match="image_size: got 8"):
         FreeFallEnv(image_size=8)
     with pytest.raises(ValueError, match="num_frames, fps: got 1"):

@@ -139,9 +139,25 @@ def test_published_plans_cost_what_was_published(sigmas, windows, expected):
 def test_a_plan_in_t_moves_with_shift_and_step_count():
     refine = PredictPerturb(plan=[(0.0, 0.05, 2), (0.05, 0.2, 1)])
     for sigmas in (flow_sigmas(20), flow_sigmas(20, 5.0), flow_sigmas(40, 5.0)):
-        t = 1.0 - sigmas[:-1]
+        t = np.round(1.0 - sigmas[:-1], 9)
         expected = np.where(t < 0.05, 2, np.where(t < 0.2, 1, 0))
         assert refine.iterations(sigmas) == expected.tolist()
+
+
+def test_windows_are_half_open_to_the_last_bit():
+    sigmas = flow_sigmas(5)
+    assert 1.0 - sigmas[1] < 0.2, "in floating point"
+    assert PredictPerturb(plan=[(0.0, 0.2, 1)]).iterations(sigmas) == [1, 0, 0, 0, 0]
+
+
+def test_a_window_that_holds_no_step_is_refused():
+    with pytest.raises(ValueError, match=r"window 0.05 to 0.1, which holds none of the 2 steps"):
+        PredictPerturb(plan=[(0.05, 0.1, 1)]).iterations(flow_sigmas(2))
+
+
+def test_plans_may_be_lists_or_arrays():
+    plan = np.array([[0.2, 0.4, 2.0], [0.0, 0.2, 1.0]])
+    assert PredictPerturb(plan=plan) == PredictPerturb(plan=[(0, 0.2, 1), (0.2, 0.4, 2)])
 
 
 def test_gaussian_chain_reaches_its_known_variance():
@@ -222,7 +238,14 @@ def test_another_noise_gives_another_sample():
         ({"plan": [(0.2, 0.1, 1)]}, "plan: got window 0.2 to 0.1"),
         ({"plan": [(0.0, 1.2, 1)]}, "plan: got window 0 to 1.2"),
         ({"plan": [(0.0, 0.2, 1), (0.1, 0.3, 1)]}, "overlap"),
-        ({"plan": [(0.0, 0.2, -1)]}, "plan: got -1 iterations"),
+        ({"plan": [(0.0, 0.2, -1)]}, "whole iterations of at least 0"),
+        ({"plan": [(0.0, 0.2, 1.5)]}, "whole iterations of at least 0"),
+        ({"plan": [(0.0, float("nan"), 1)]}, "expected numbers"),
+        ({"plan": (0.0, 0.2, 1)}, "add brackets"),
+        ({"plan": None}, "plan: got None"),
+        ({"steps": [(0.5, 2, 1)]}, "expected step indices"),
+        ({"steps": [(3, 1, 1)]}, "expected step indices"),
+        ({"threshold": "0.25"}, "threshold: got '0.25'"),
         ({"plan": [(0.0, 0.2)]}, "plan: got"),
         ({"steps": [(0, 3, 1), (3, 5, 1)]}, "overlap"),
         ({"steps": [(0, 3, 1)], "plan": [(0.0, 0.2, 1)]}, "one of the two"),

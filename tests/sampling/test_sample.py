@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from worldmodel.sampling import flow_sigmas, sample
+from worldmodel.noise import KeyedNoise
+from worldmodel.sampling import PredictPerturb, flow_sigmas, sample
 
 DATA_STD = 0.5
 
@@ -59,6 +60,38 @@ def test_malformed_sigmas_are_refused_before_any_evaluation(sigmas, message):
 def test_an_unknown_solver_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="expected one of euler"):
         sample(gaussian, torch.zeros(1, 2, 3), flow_sigmas(3), solver="heum")
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    with pytest.raises(ValueError, match=r"denoise: got x0 of shape \(1, 2, 3\)"):
+        sample(lambda x, sigma: x[:1], torch.zeros(4, 2, 3), flow_sigmas(3))
+    refine = PredictPerturb.from_steps([(0, 1, 1)])
+    with pytest.raises(ValueError, match=r"noise: got shape \(2, 3\)"):
+        sample(gaussian, torch.zeros(4, 2, 3), flow_sigmas(3), refine=refine, noise=lambda step, k, like: like[0])
+
+
+def test_default_noise_is_keyed_by_seed():
+    refine, x = PredictPerturb.from_steps([(0, 1, 2)], threshold=0.0), torch.zeros(2, 2, 3)
+    seeded = sample(gaussian, x, flow_sigmas(3), refine=refine, seeds=[5, 6])
+    assert torch.equal(seeded, sample(gaussian, x, flow_sigmas(3), refine=refine, noise=KeyedNoise([5, 6])))
+    assert torch.equal(seeded[1:], sample(gaussian, x[1:], flow_sigmas(3), refine=refine, seeds=[6]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": [1.0]}, "x: got list"),
+        ({"x": torch.zeros(1, 2, dtype=torch.int64)}, "x: got torch.int64"),
+        ({"sigmas": "abc"}, "sigmas: got 'abc'"),
+        ({"sigmas": None}, "sigmas: got None"),
+        ({"refine": "yes"}, "refine: got 'yes'"),
+        ({"solver": None}, "solver: got None"),
+    ],
+)
+def test_wrong_types_are_refused(change, message):
+    arguments = {"x": torch.zeros(1, 2, 3), "sigmas": flow_sigmas(3), **change}
+    with pytest.raises(ValueError, match=message):
+        sample(gaussian, **arguments)
 
 
 def test_a_start_with_nan_is_refused():

@@ -1,19 +1,19 @@
 """Training that was interrupted goes on as if it had not been."""
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from worldmodel.training import autoencoder, transformer
+from worldmodel.training import run as training_run
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
 from worldmodel.training.transformer import TransformerSettings, train_transformer
 
-AUTOENCODER = AutoencoderSettings(
-    stages=(Stage(1, 16, 16, 2, 2), Stage(5, 16, 16, 1, 2)), warmup_steps=2, checkpoint_seconds=0.0
-)
-TRANSFORMER = TransformerSettings(steps=4, batch=2, warmup_steps=2, checkpoint_seconds=0.0)
+AUTOENCODER = AutoencoderSettings(stages=(Stage(1, 16, 16, 2, 2), Stage(5, 16, 16, 1, 2)), warmup_steps=2)
+TRANSFORMER = TransformerSettings(steps=4, batch=2, warmup_steps=2)
 
 
 @pytest.fixture(autouse=True)
@@ -35,31 +35,49 @@ def run_transformer(out, settings=TRANSFORMER):
     return train_transformer(latents, out, settings)
 
 
-@pytest.mark.parametrize(
-    ("module", "run"),
-    [(autoencoder, run_autoencoder), (transformer, run_transformer)],
-    ids=["autoencoder", "transformer"],
-)
-def test_an_interrupted_run_ends_with_the_same_weights(module, run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("run", [run_autoencoder, run_transformer])
+def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole = run(tmp_path / "whole")
-    save, calls = module.save_checkpoint, []
+    advance, steps = training_run.tqdm.update, []
 
-    def interrupted(path, state):
-        save(path, state)
-        calls.append(state["step"])
-        if state["step"] == 3:
-            raise KeyboardInterrupt
+    def control_c_at_the_second_step(self, n=1):
+        steps.append(n)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return advance(self, n)
 
-    monkeypatch.setattr(module, "save_checkpoint", interrupted)
+    monkeypatch.setattr(training_run.tqdm, "update", control_c_at_the_second_step)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken")
-    monkeypatch.setattr(module, "save_checkpoint", save)
+    assert len(steps) == 2
     resumed = run(tmp_path / "broken")
-    assert calls == [1, 2, 3]
+    assert len(steps) == 4, "no step is done twice"
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    for file in tmp_path.glob("whole/*.csv"):
+        assert file.read_text() == (tmp_path / "broken" / file.name).read_text()
+
+
+def test_a_run_killed_after_its_checkpoint_does_not_log_twice(tmp_path):
+    run_transformer(tmp_path)
+    log = tmp_path / "transformer.csv"
+    log.write_text("0,1.0\n3,0.9\n7,0.8\n")
+    run_transformer(tmp_path)
+    assert log.read_text() == "0,1.0\n3,0.9\n"
+
+
+def test_other_data_are_refused(tmp_path):
+    run_transformer(tmp_path)
+    with pytest.raises(ValueError, match=r"other settings \(data\)"):
+        train_transformer(np.zeros((4, 16, 2, 4, 4), np.float16), tmp_path, TRANSFORMER)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    (tmp_path / "transformer.pt").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"transformer.pt: got a damaged checkpoint"):
+        run_transformer(tmp_path)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -78,5 +96,5 @@ def test_a_half_written_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="no space"):
-        transformer.save_checkpoint(tmp_path / "transformer.pt", {})
+        training_run.save_checkpoint(tmp_path / "transformer.pt", {})
     assert (tmp_path / "transformer.pt").read_bytes() == before

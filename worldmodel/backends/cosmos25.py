@@ -7,7 +7,7 @@ a model is ``x0 = denoise(x, sigma)`` with given frames pinned exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
 from torch import Tensor
 
 from worldmodel.backends.attention import use_short_attention
-from worldmodel.backends.pipeline_folder import read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
 
 PIPELINE = "Cosmos2_5_PredictBasePipeline"
@@ -32,6 +32,17 @@ class Recipe:
     num_frames: int  # 4n + 1, the given first frame included
     fps: float
     steps: int  # default number of sampling steps
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a JSON file, or an error that names it."""
+        values = read_json(path)
+        try:
+            height, width = values["image_size"]
+            return cls(**{**values, "image_size": (int(height), int(width))})
+        except (KeyError, TypeError, ValueError):
+            expected = ", ".join(field.name for field in fields(cls))
+            raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
 
 
 def skip_empty_prompt(transformer: CosmosTransformer3DModel) -> None:
@@ -107,15 +118,14 @@ class Cosmos25Backend:
             )
         if index.get("text_encoder", [None])[0] is not None:
             raise ValueError(f"{folder}: got a text-conditioned pipeline, expected one without text_encoder")
-        recipe = read_json(folder / "worldmodel.json")
-        recipe["image_size"] = tuple(recipe["image_size"])
+        recipe = Recipe.read(folder / "worldmodel.json")
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
-        options = {"local_files_only": True, "torch_dtype": torch.float32}
         backend = cls(
-            CosmosTransformer3DModel.from_pretrained(folder, subfolder="transformer", **options).to(device),
-            AutoencoderKLWan.from_pretrained(folder, subfolder="vae", **options).to(device),
-            read_json(folder / "scheduler" / "scheduler_config.json"),
-            Recipe(**recipe),
+            load_component(CosmosTransformer3DModel, folder, "transformer").to(device),
+            load_component(AutoencoderKLWan, folder, "vae").to(device),
+            scheduler,
+            recipe,
         )
         backend.weights_hash = weights_hash(files)
         return backend

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 
@@ -22,6 +23,26 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def load_component(kind: Any, folder: Path, component: str) -> Any:
+    """One model of the pipeline in float32, or an error that names its folder."""
+    try:
+        loaded, notes = kind.from_pretrained(
+            folder, subfolder=component, local_files_only=True, torch_dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{folder / component}: got files that do not load ({reason}), expected a {kind.__name__}; fetch them again"
+        ) from None
+    wrong = sorted({*notes["missing_keys"], *notes["unexpected_keys"]})
+    if wrong:
+        raise ValueError(
+            f"{folder / component}: got weights of another {kind.__name__} ({len(wrong)} names differ), "
+            "expected those of its config.json; fetch them again"
+        )
+    return loaded
+
+
 def weight_files(folder: Path, component: str) -> list[Path]:
     """The component's safetensors files, each opened once to see that it is whole."""
     files = sorted((folder / component).glob("*.safetensors"))
@@ -32,7 +53,9 @@ def weight_files(folder: Path, component: str) -> list[Path]:
             with safe_open(file, "pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{file}: got a truncated or damaged file ({error}), fetch it again") from None
+            raise ValueError(
+                f"{file}: got a truncated or damaged file ({error}), expected whole safetensors; fetch it again"
+            ) from None
     return files
 
 

@@ -52,16 +52,16 @@ class PredictPerturb:
     steps: Sequence[tuple[int, int, int]] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", _windows("plan", self.plan, float))
+        object.__setattr__(self, "steps", _windows("steps", self.steps, int))
         if self.plan and self.steps:
-            raise ValueError("plan: got windows in t and in step indices, expected one of the two")
-        if not self.threshold >= 0:
-            raise ValueError(f"threshold: got {self.threshold}, expected at least 0; 0 freezes nothing")
+            raise ValueError("plan: got windows in t and in step indices, expected one of the two; drop one")
+        if not (self.threshold == float("inf") or (_is_number(self.threshold) and self.threshold >= 0)):
+            raise ValueError(f"threshold: got {self.threshold!r}, expected at least 0; 0 freezes nothing")
         if self.accumulate not in ACCUMULATE:
-            raise ValueError(f"accumulate: got {self.accumulate!r}, expected 'certain', 'uncertain' or None")
-        if self.stop_fraction is not None and not 0 <= self.stop_fraction <= 1:
-            raise ValueError(f"stop_fraction: got {self.stop_fraction}, expected 0 to 1, or None to never stop")
-        _check_windows("plan", self.plan, low=0.0, high=1.0, inclusive=False)
-        _check_windows("steps", self.steps, low=0, high=None, inclusive=True)
+            raise ValueError(f"accumulate: got {self.accumulate!r}, expected 'certain', 'uncertain' or None; see Args")
+        if self.stop_fraction is not None and not (_is_number(self.stop_fraction) and 0 <= self.stop_fraction <= 1):
+            raise ValueError(f"stop_fraction: got {self.stop_fraction!r}, expected 0 to 1, or None to never stop")
 
     @classmethod
     def from_steps(cls, steps: Sequence[tuple[int, int, int]], **options: Any) -> PredictPerturb:
@@ -71,16 +71,21 @@ class PredictPerturb:
     def iterations(self, sigmas: Sequence[float] | np.ndarray) -> list[int]:
         """Iterations K for each of the len(sigmas) - 1 steps of a schedule."""
         count = len(sigmas) - 1
-        for first, last, _ in self.steps:
+        planned = [0] * count
+        for first, last, k in self.steps:
             if last >= count:
                 raise ValueError(f"steps: got window {first}-{last}, expected indices below {count}; use more steps")
-        planned = [0] * count
-        for index in range(count):
-            t = 1.0 - float(sigmas[index])
-            for start, end, k in self.plan:
-                planned[index] += k if start <= t < end else 0
-            for first, last, k in self.steps:
-                planned[index] += k if first <= index <= last else 0
+            planned[first : last + 1] = [k] * (last + 1 - first)
+        # Rounded, so that the end of a half-open window does not hang on the last bit of 1 - sigma.
+        times = [round(1.0 - float(sigma), 9) for sigma in sigmas[:-1]]
+        for start, end, k in self.plan:
+            chosen = [index for index, t in enumerate(times) if start <= t < end]
+            if not chosen:
+                raise ValueError(
+                    f"plan: got window {start:g} to {end:g}, which holds none of the {count} steps; widen it"
+                )
+            for index in chosen:
+                planned[index] = k
         return planned
 
     def describe(self) -> dict[str, Any]:
@@ -144,27 +149,43 @@ def _fraction(certain: Tensor, free: Tensor) -> Tensor:
 
 
 def _listed(value: Any) -> Any:
-    return [list(window) for window in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, tuple):
+        return [list(window) for window in value]
+    return "inf" if value == float("inf") else value
 
 
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
-def _check_windows(
-    name: str, windows: Sequence[tuple[float, float, int]], low: float, high: float | None, inclusive: bool
-) -> None:
-    for window in windows:
-        if len(window) != 3:
-            raise ValueError(f"{name}: got {window}, expected (start, end, iterations)")
-        start, end, iterations = window
-        ordered = start <= end if inclusive else start < end
-        if not ordered or start < low or (high is not None and end > high):
-            bounds = f"{low:g} <= start" + (" <= end" if inclusive else f" < end <= {high:g}")
-            raise ValueError(f"{name}: got window {start:g} to {end:g}, expected {bounds}")
-        if iterations != int(iterations) or iterations < 0:
-            raise ValueError(f"{name}: got {iterations} iterations, expected a whole number of at least 0")
-    ordered_windows = sorted(windows)
-    for (a, b, _), (c, d, _) in zip(ordered_windows, ordered_windows[1:], strict=False):
-        if c < b or (inclusive and c == b):
-            raise ValueError(f"{name}: got windows {a:g} to {b:g} and {c:g} to {d:g}, which overlap; split them")
+def _windows(name: str, windows: Any, bound: type) -> tuple[tuple[Any, Any, int], ...]:
+    """Windows as sorted tuples of plain numbers, or an error that says what is wrong with them."""
+    try:
+        rows = sorted((start, end, iterations) for start, end, iterations in windows)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name}: got {windows!r}, expected a list of (start, end, iterations); add brackets"
+        ) from None
+    return tuple(_window(name, row, bound, rows[index - 1] if index else None) for index, row in enumerate(rows))
+
+
+def _window(name: str, row: tuple, bound: type, before: tuple | None) -> tuple[Any, Any, int]:
+    start, end, iterations = row
+    if not all(map(_is_number, row)) or int(iterations) != iterations or iterations < 0:
+        raise ValueError(f"{name}: got {row}, expected numbers, and whole iterations of at least 0; correct it")
+    whole = bound is int
+    if whole and not (start == int(start) and end == int(end) and 0 <= start <= end):
+        raise ValueError(
+            f"{name}: got window {start:g} to {end:g}, expected step indices, 0 <= first <= last; swap them"
+        )
+    if not whole and not 0 <= start < end <= 1:
+        raise ValueError(f"{name}: got window {start:g} to {end:g}, expected 0 <= start < end <= 1; t is 1 - sigma")
+    if before is not None and (start < before[1] or (whole and start == before[1])):
+        raise ValueError(
+            f"{name}: got windows {before[0]:g} to {before[1]:g} and {start:g} to {end:g}, which overlap; split them"
+        )
+    return bound(start), bound(end), int(iterations)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -13,8 +13,8 @@ def flow_sigmas(steps: int, shift: float = 1.0) -> np.ndarray:
     ``shift`` above 1 spends more steps at high noise (Esser et al. 2024, eq. 23).
     """
     _check_steps(steps)
-    if not shift > 0:
-        raise ValueError(f"shift: got {shift}, expected a number above 0; 1 is the uniform grid")
+    if not 0 < shift < np.inf:
+        raise ValueError(f"shift: got {shift}, expected a finite number above 0; 1 is the uniform grid")
     s = np.linspace(1.0, 0.0, steps + 1)
     return shift * s / (1.0 + (shift - 1.0) * s)
 
@@ -34,13 +34,18 @@ def karras_sigmas(steps: int, sigma_min: float = 0.01, sigma_max: float = 200.0,
 
 def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> list[float]:
     """The noise levels as floats, or an error that says what is wrong with them."""
-    levels = [float(sigma) for sigma in sigmas]
+    try:
+        levels = [float(sigma) for sigma in sigmas]
+    except (TypeError, ValueError):
+        raise ValueError(f"sigmas: got {sigmas!r}, expected a list of numbers; try flow_sigmas(20)") from None
     if len(levels) < 2:
         raise ValueError(f"sigmas: got {len(levels)} values, expected at least 2; end with 0")
     if not np.isfinite(levels).all():
-        raise ValueError("sigmas: got NaN or infinity, expected finite values")
+        raise ValueError("sigmas: got NaN or infinity, expected finite values; try flow_sigmas(20)")
     if levels[0] > 1.0 or levels[-1] != 0.0:
-        raise ValueError(f"sigmas: got {levels[0]:g} to {levels[-1]:g}, expected a start of at most 1, an end at 0")
+        raise ValueError(
+            f"sigmas: got {levels[0]:g} to {levels[-1]:g}, expected at most 1 to exactly 0; try flow_sigmas(20)"
+        )
     for index, (high, low) in enumerate(zip(levels, levels[1:], strict=False)):
         if not high > low:
             raise ValueError(
@@ -51,5 +56,5 @@ def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"steps: got {steps}, expected at least 1")
+    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"steps: got {steps!r}, expected a whole number of at least 1; 20 is a good start")

@@ -123,7 +123,7 @@ class EpisodeStore:
     def write_truth(self, key: str, truth: Truth, *, seed: int | None = None) -> None:
         """Write a clip with all that the simulator knows; ``seed`` is what it was recorded with."""
         self._check_writable(key, "truth")
-        self._write(key, *truth_episode.pack(truth, seed))
+        self._write(key, *truth_episode.pack(truth, seed, self.settings))
 
     def write_rollout(self, key: str, rollout: Rollout, index: int = 0) -> None:
         """Write sample ``index`` of a batch as one episode."""

@@ -25,7 +25,7 @@ STATE_UNITS = {
 CAMERA_AXES = "OpenCV: x right, y down, z forward; pixel (0, 0) at the outer corner of the top left pixel"
 
 
-def pack(truth: Truth, seed: int | None) -> tuple[dict[str, Array], dict[str, Any]]:
+def pack(truth: Truth, seed: int | None, provenance: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Any]]:
     """Arrays and attributes of an episode that holds ``truth``."""
     _check(truth)
     arrays = {
@@ -40,7 +40,7 @@ def pack(truth: Truth, seed: int | None) -> tuple[dict[str, Array], dict[str, An
         "impact_time": optional_float(truth.impact_time),
         "camera": _pack_camera(truth.camera),
         "scene": truth.scene,
-        "provenance": {},
+        "provenance": provenance,
     }
     return arrays, attributes
 

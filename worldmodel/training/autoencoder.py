@@ -9,8 +9,6 @@ single frames teach them fastest.
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from worldmodel.training.checkpoint import load_checkpoint, save_checkpoint
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
 TINY_AUTOENCODER = {
@@ -31,6 +28,8 @@ TINY_AUTOENCODER = {
     "num_res_blocks": 1,
     "temperal_downsample": [False, True, True],
 }
+
+LOG_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class AutoencoderSettings:
     object_weight: float = 6.0  # extra weight of pixels on or beside the object
     kl_weight: float = 1e-4  # per latent value
     seed: int = 0
-    checkpoint_seconds: float = 120.0
 
 
 def train_autoencoder(
@@ -70,45 +68,24 @@ def train_autoencoder(
     _channels_last(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
     total = sum(stage.steps for stage in settings.stages)
-    described = _plain(settings)
-    state = load_checkpoint(out / "autoencoder.pt", described)
-    first, seconds = 0, 0.0
-    if state is not None:
-        vae.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, seconds = state["step"], state["seconds"]
+    described = {**_plain(settings), "data": fingerprint(video, mask)}
+    run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "optimizer": optimizer})
+    # A graph for each stage: shapes that vary within one graph do not compile.
     loss_of = torch.compile(_losses, dynamic=False)
-    log = (out / "autoencoder.csv").open("a")
-    started = saved = time.monotonic()
-    progress = tqdm(total=total, initial=first, desc="autoencoder", unit="step", smoothing=0.05)
-
-    def save(step: int) -> None:
-        elapsed = seconds + time.monotonic() - started
-        parts = {"model": vae.state_dict(), "optimizer": optimizer.state_dict(), "settings": described}
-        save_checkpoint(out / "autoencoder.pt", {**parts, "step": step, "seconds": elapsed})
-
-    for step in range(first, total):
+    for step in run.steps():
         stage = _stage_at(settings.stages, step)
-        clips, weight = _batch(video, mask, stage, settings, step)
-        learning_rate = settings.learning_rate * _schedule(step, settings.warmup_steps, total)
+        clips, weight = (part.to(device) for part in _batch(video, mask, stage, settings, step))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
+        noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
         with torch.autocast(device, torch.bfloat16):
-            noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
-            reconstruction, kl = loss_of(vae, clips.to(device), weight.to(device), noise.to(device))
+            reconstruction, kl = loss_of(vae, clips, weight, noise.to(device))
         (reconstruction + settings.kl_weight * kl).backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        progress.update()
-        if step % 50 == 0:
-            progress.set_postfix(l1=f"{reconstruction.item():.4f}", kl=f"{kl.item():.2f}")
-            log.write(f"{step},{stage.frames},{reconstruction.item():.6f},{kl.item():.4f}\n")
-            log.flush()
-        if time.monotonic() - saved > settings.checkpoint_seconds:
-            save(step + 1)
-            saved = time.monotonic()
-    save(total)
+        if step % LOG_STEPS == 0:
+            run.log(step, frames=stage.frames, l1=reconstruction.item(), kl=kl.item())
     return vae
 
 
@@ -150,10 +127,6 @@ def _crop_corner(focus: np.ndarray, stage: Stage, rng: np.random.Generator) -> t
         low, high = max(0, centre - crop + 4), min(size - crop, centre - 4)
         corner.append(int(rng.integers(low, high + 1)) if high >= low else int(np.clip(centre, 0, size - crop)))
     return corner[0], corner[1]
-
-
-def _schedule(step: int, warmup: int, total: int) -> float:
-    return min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * step / total))
 
 
 def _stage_at(stages: tuple[Stage, ...], step: int) -> Stage:

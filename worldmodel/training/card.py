@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import csv
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from worldmodel.backends.cosmos25 import Recipe
+
+ROWS = 12  # of a loss table
 
 
-def loss_curve(log: Path, columns: int, points: int = 12) -> list[list[float]]:
-    """About ``points`` evenly spaced rows of a training log, the last one included."""
-    rows = [[float(value) for value in row[:columns]] for row in csv.reader(log.open())]
-    chosen = sorted({round(i * (len(rows) - 1) / (points - 1)) for i in range(points)}) if rows else []
-    return [rows[i] for i in chosen]
-
-
-def write_card(folder: Path, out: Path, facts: dict[str, Any]) -> None:
+def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]) -> None:
     """README.md in the pipeline ``folder`` from the logs in ``out`` and the given facts."""
+    height, width = recipe.image_size
     lines = [
         "# tiny: the embedded world model",
         "",
-        "Imagines what happens after the first frame of a `worldmodel/FreeFall-v0` scene: "
-        "17 frames of 64 x 64 pixels at 16 frames a second. It knows dropped boxes, spheres, cylinders and "
-        "capsules on one floor under one camera, and nothing else.",
+        f"Imagines what follows the first frame of a `worldmodel/FreeFall-v0` scene: {recipe.num_frames} frames of "
+        f"{height} x {width} pixels at {recipe.fps:g} frames a second. It knows what it was trained on, one dropped "
+        "object on one floor under one camera and one gravity, and nothing else.",
         "",
-        "An `AutoencoderKLWan` (4 x 8 x 8) and a `CosmosTransformer3DModel`, in the folder layout of "
-        "Cosmos-Predict2.5; first-frame-conditioned flow matching, sigma as the timestep, no text, no guidance.",
+        "An `AutoencoderKLWan` (4 x 8 x 8) and a `CosmosTransformer3DModel` in the folder layout of "
+        "Cosmos-Predict2.5: first-frame-conditioned flow matching, a condition mask channel, sigma as the timestep, "
+        "no text, no guidance. Weights are a moving average, rounded to bf16.",
         "",
         "## Training",
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
-        *_table("Autoencoder", ("step", "frames", "weighted L1", "KL"), loss_curve(out / "autoencoder.csv", 4)),
-        *_table("Transformer", ("step", "loss", "seconds"), loss_curve(out / "transformer.csv", 3)),
+        *_table("Autoencoder", ("step", "frames", "weighted L1", "KL"), out / "autoencoder.csv"),
+        *_table("Transformer", ("step", "loss"), out / "transformer.csv"),
     ]
-    (folder / "README.md").write_text("\n".join(lines) + "\n")
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def settings_text(settings: dict[str, Any]) -> str:
-    """Settings as one line of JSON for the card."""
-    return f"`{json.dumps(settings)}`"
-
-
-def _table(title: str, header: tuple[str, ...], rows: list[list[float]]) -> list[str]:
-    body = [f"| {' | '.join(f'{value:g}' for value in row)} |" for row in rows]
+def _table(title: str, header: tuple[str, ...], log: Path) -> list[str]:
+    with log.open() as handle:
+        rows = list(csv.reader(handle))
+    chosen = sorted({round(i * (len(rows) - 1) / (ROWS - 1)) for i in range(ROWS)}) if rows else []
+    body = [f"| {' | '.join(rows[i][: len(header)])} |" for i in chosen]
     return [f"### {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *body, ""]

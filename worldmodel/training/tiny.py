@@ -17,7 +17,7 @@ from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistep
 from worldmodel.backends.cosmos25 import PIPELINE, Recipe
 from worldmodel.storage import EpisodeStore, read_masks, read_videos
 from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
-from worldmodel.training.card import settings_text, write_card
+from worldmodel.training.card import write_card
 from worldmodel.training.latents import encode_data, statistics
 from worldmodel.training.transformer import TransformerSettings, train_transformer
 
@@ -32,13 +32,32 @@ class TinySettings:
     transformer: TransformerSettings = field(default_factory=TransformerSettings)
 
 
-def train_tiny(
-    video: np.ndarray, mask: np.ndarray, fps: float, out: Path, settings: TinySettings, device: str = "cpu"
-) -> Path:
-    """Train on clips (N, T, H, W, 3) uint8 with object masks; returns the pipeline folder.
+def train_from_store(data: Path, out: Path, device: str | None = None, settings: TinySettings | None = None) -> Path:
+    """Train on a truth store written by ``worldmodel collect``; returns the pipeline folder with its card.
 
     Every stage resumes from what it left in ``out``.
+
+    Raises:
+        ValueError: the clips do not fit the settings, or ``out`` holds something else.
     """
+    settings = settings or TinySettings()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    store = EpisodeStore.open(data, "truth")
+    keys = store.keys()
+    if not keys:
+        raise ValueError(f"data: got no finished clip in {data}, expected some; run worldmodel collect")
+    recipe = _recipe(store, keys[0], settings)
+    if out.exists() and any(out.iterdir()) and not (out / "autoencoder.csv").exists():
+        raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
+    folder = train_tiny(read_videos(data, keys), read_masks(data, keys), recipe, out, settings, device)
+    write_card(folder, out, recipe, _facts(store, keys, out, settings, device))
+    return folder
+
+
+def train_tiny(
+    video: np.ndarray, mask: np.ndarray, recipe: Recipe, out: Path, settings: TinySettings, device: str
+) -> Path:
+    """Train on clips (N, T, H, W, 3) uint8 with object masks (N, T, H, W); returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
     vae = train_autoencoder(video, mask, out, settings.autoencoder, device)
     latents = encode_data(vae, video, out / "latents", device)
@@ -47,7 +66,6 @@ def train_tiny(
     scale = (1, -1, 1, 1, 1)
     latents = ((latents - np.reshape(mean, scale)) / np.reshape(std, scale)).astype(np.float16)
     transformer = train_transformer(latents, out, settings.transformer, device)
-    recipe = Recipe("tiny", (video.shape[2], video.shape[3]), video.shape[1], fps, steps=20)
     return save_pipeline(out / "pipeline", transformer, vae, recipe)
 
 
@@ -77,27 +95,36 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
     return folder
 
 
-def train_from_store(data: Path, out: Path, device: str | None = None) -> Path:
-    """Train on a truth store written by ``worldmodel collect``; returns the pipeline folder with its card."""
-    store = EpisodeStore.open(data, "truth")
-    video, mask = read_videos(data), read_masks(data)
-    settings = TinySettings()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    folder = train_tiny(video, mask, store.settings["fps"], out, settings, device)
-    write_card(folder, out, _facts(store, len(video), out, settings, device))
-    return folder
+def _recipe(store: EpisodeStore, key: str, settings: TinySettings) -> Recipe:
+    """What the clips are; refuses clips that the training stages cannot be cut from."""
+    frames, height, width, _ = store.array(key, "video").data.shape
+    longest = max(stage.frames for stage in settings.autoencoder.stages)
+    tallest = max(stage.height for stage in settings.autoencoder.stages)
+    widest = max(stage.width for stage in settings.autoencoder.stages)
+    if frames % 4 != 1 or frames < longest:
+        raise ValueError(f"data: got clips of {frames} frames, expected 4n + 1, at least {longest}; collect others")
+    if height % 16 or width % 16 or height < tallest or width < widest:
+        raise ValueError(
+            f"data: got {height} x {width} pixels, expected multiples of 16, at least {tallest} x {widest}; "
+            "collect larger ones"
+        )
+    return Recipe("tiny", (height, width), frames, store.attributes(key)["fps"], steps=20)
 
 
-def _facts(store: EpisodeStore, clips: int, out: Path, settings: TinySettings, device: str) -> dict[str, str]:
+def _facts(store: EpisodeStore, keys: list[str], out: Path, settings: TinySettings, device: str) -> dict[str, str]:
     hours = {
         name: torch.load(out / f"{name}.pt", map_location="cpu", weights_only=True)["seconds"] / 3600
         for name in ("autoencoder", "transformer")
     }
+    first, last = store.attributes(keys[0])["seed"], store.attributes(keys[-1])["seed"]
+    size = f"--image-size {store.settings.get('image_size')}"
     return {
-        "data": f"{clips} clips of {store.settings['env']} and their mirror images",
-        "device": f"{device} ({torch.cuda.get_device_name() if device == 'cuda' else f'{os.cpu_count()} CPU cores'})",
+        "data": f"{len(keys)} clips, seeds {first} to {last}, and their mirror images: "
+        f"`worldmodel collect --out data --seed {first} --episodes {len(keys)} {size}`",
+        "command": "`worldmodel train --data data --out runs/tiny`",
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} CPU cores",
         "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
-        "autoencoder settings": settings_text(dataclasses.asdict(settings.autoencoder)),
-        "transformer settings": settings_text(dataclasses.asdict(settings.transformer)),
-        "weights": "moving average, rounded to bf16",
+        "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
+        "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",
+        "transformer settings": f"`{json.dumps(dataclasses.asdict(settings.transformer))}`",
     }

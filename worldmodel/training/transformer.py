@@ -8,8 +8,6 @@ x = (1 - sigma) z + sigma eps the network learns the velocity v = eps - z on the
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +15,11 @@ import numpy as np
 import torch
 from diffusers import CosmosTransformer3DModel
 from torch import Tensor
-from tqdm.auto import tqdm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.cosmos25 import skip_empty_prompt
-from worldmodel.training.checkpoint import load_checkpoint, save_checkpoint
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
 
 TINY_TRANSFORMER = {
     "in_channels": 17,  # 16 latent channels and the condition mask
@@ -39,12 +37,14 @@ TINY_TRANSFORMER = {
     "extra_pos_embed_type": None,
 }
 
+LOG_STEPS = 50
+
 
 @dataclass(frozen=True)
 class TransformerSettings:
     """The run that made the embedded transformer."""
 
-    steps: int = 7600
+    steps: int = 6000
     batch: int = 64
     learning_rate: float = 1e-3  # peak, after the warm-up; falls to zero along a cosine
     warmup_steps: int = 300
@@ -52,7 +52,6 @@ class TransformerSettings:
     sigma_shift: float = 2.0  # training noise levels: shift u / (1 + (shift - 1) u), u uniform
     ema_decay: float = 0.999
     seed: int = 0
-    checkpoint_seconds: float = 180.0
 
 
 def train_transformer(
@@ -66,35 +65,19 @@ def train_transformer(
     if device == "cpu":
         use_short_attention(model)
     model.to(device)
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema_decay)
-    )
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
     )
-    described = dataclasses.asdict(settings)
-    state = load_checkpoint(out / "transformer.pt", described)
-    first, seconds = 0, 0.0
-    if state is not None:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, seconds = state["step"], state["seconds"]
+    described = {**dataclasses.asdict(settings), "data": fingerprint(latents)}
+    parts = {"model": model, "average": average, "optimizer": optimizer}
+    run = TrainingRun(out, "transformer", described, settings.steps, parts)
     loss_of = torch.compile(flow_matching_loss, dynamic=False)
-    log = (out / "transformer.csv").open("a")
-    started = saved = time.monotonic()
-    progress = tqdm(total=settings.steps, initial=first, desc="transformer", unit="step", smoothing=0.05)
     recent: list[float] = []
-
-    def save(step: int) -> None:
-        elapsed = seconds + time.monotonic() - started
-        parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-        save_checkpoint(out / "transformer.pt", {**parts, "settings": described, "step": step, "seconds": elapsed})
-
-    for step in range(first, settings.steps):
+    for step in run.steps():
         z, sigma, eps = (part.to(device) for part in training_batch(latents, settings, step))
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings)
+            group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
         with torch.autocast(device, torch.bfloat16):
             loss = loss_of(model, z, sigma, eps)
         loss.backward()
@@ -102,17 +85,10 @@ def train_transformer(
         optimizer.step()
         optimizer.zero_grad()
         average.update_parameters(model)
-        progress.update()
         recent.append(loss.item())
-        if (step + 1) % 50 == 0:
-            progress.set_postfix(loss=f"{np.mean(recent):.4f}")
-            log.write(f"{step + 1},{np.mean(recent):.6f},{seconds + time.monotonic() - started:.0f}\n")
-            log.flush()
+        if (step + 1) % LOG_STEPS == 0:
+            run.log(step, loss=float(np.mean(recent)))
             recent.clear()
-        if time.monotonic() - saved > settings.checkpoint_seconds:
-            save(step + 1)
-            saved = time.monotonic()
-    save(settings.steps)
     return average.module
 
 
@@ -153,8 +129,3 @@ def initialise(model: CosmosTransformer3DModel) -> None:
     torch.nn.init.zeros_(model.time_embed.t_embedder.linear_2.weight)
     with torch.no_grad():
         model.time_embed.t_embedder.linear_1.weight.mul_(4.0)
-
-
-def _schedule(step: int, settings: TransformerSettings) -> float:
-    warm = min(1.0, (step + 1) / settings.warmup_steps)
-    return warm * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
