@@ -263,6 +263,7 @@ class FreeFallEnv(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Hold an object of a new scene above the floor; see the class for ``options``."""
         super().reset(seed=seed)
         options = dict(options or {})
         scene = options.pop("scene", None) or self.sampler(self.np_random)
@@ -277,6 +278,7 @@ class FreeFallEnv(gym.Env):
         return self._image(), self._info()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One frame later, after 1 / fps seconds of physics."""
         if self.scene is None:
             raise RuntimeError("step: got no scene, expected reset() before the first step; call reset()")
         self._advance()
@@ -284,9 +286,11 @@ class FreeFallEnv(gym.Env):
         return self._image(), 0.0, False, truncated, self._info()
 
     def render(self) -> np.ndarray | None:
+        """The current image (H, W, 3) uint8."""
         return self._image() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
+        """Free the renderer; the env can still be used and makes a new one."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None

@@ -34,6 +34,7 @@ class OffscreenRenderer:
         return (labels[..., 0] == geom) & (labels[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM))
 
     def close(self) -> None:
+        """Free the GL context."""
         self._renderer.close()
 
 

@@ -23,10 +23,12 @@ class Camera:
 
     @property
     def focal_px(self) -> float:
+        """Focal length in pixels."""
         return float(self.intrinsics[0, 0])
 
     @property
     def diagonal_px(self) -> float:
+        """Diagonal of the picture in pixels."""
         return float(np.hypot(self.height, self.width))
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
