@@ -104,7 +104,7 @@ def headline(results: Mapping[str, Any]) -> tuple[str, str]:
         f"Refined minus matched-NFE Euler over {comparison['n']} scenes: mean centroid error {_spread(d, 2)} px "
         f"(95 % interval), median {_spread(comparison['centroid_error_px']['median'], 2)} px, "
         f"mean landing error {_spread(landing, 0)} ms, "
-        f"with {nfe[0]:g} against {nfe[1]:g} evaluations a clip. Below zero is better."
+        f"with {nfe[0]:.4g} against {nfe[1]:.4g} evaluations a clip. Below zero is better."
     )
 
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -43,7 +44,7 @@ def collect(
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
         if value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
-    env = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
+    env: dict[str, Any] = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
     FreeFallEnv(**env).close()  # refuses malformed options before anything is written
     settings = {"env": "worldmodel/FreeFall-v0", **env, "sampler": dataclasses.asdict(DropSampler()), **_versions()}
     store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
