@@ -12,6 +12,7 @@ from worldmodel import imagine as imagine_module
 from worldmodel.collect import collect
 from worldmodel.demo import run_demo
 from worldmodel.imagine import imagine
+from worldmodel.sampling import PredictPerturb
 from worldmodel.scoring import evaluate_stores
 from worldmodel.storage import EpisodeStore, StoreError
 
@@ -88,6 +89,23 @@ def test_rollouts_of_another_truth_are_refused(tmp_path, pipeline_folder):
     base = imagine(model, truth, tmp_path / "base")
     with pytest.raises(ValueError, match="base: got rollouts of another truth"):
         evaluate_stores(other.path, {"base": base.path, "refined": base.path}, tmp_path / "results")
+    with pytest.raises(ValueError, match="refined: got plain rollouts"):
+        evaluate_stores(truth.path, {"base": base.path, "refined": base.path}, tmp_path / "results")
+    with pytest.raises(ValueError, match=r"size, frames, fps .* expected"):
+        imagine(model, other, tmp_path / "never")
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "never").exists()
+
+
+def test_fewer_evaluations_are_not_called_matched(tmp_path, pipeline_folder):
+    model = worldmodel.load(pipeline_folder, device="cpu")
+    truth = collect(tmp_path / "truth", episodes=1, **SIZE)
+    base = imagine(model, truth, tmp_path / "base")
+    refine = PredictPerturb(plan=[(0.0, 0.5, 2)], threshold=0.0)
+    refined = imagine(model, truth, tmp_path / "refined", refine=refine)
+    rows = {"base": base.path, "euler_matched": base.path, "refined": refined.path}
+    with pytest.raises(ValueError, match="matched: got 4 evaluations a clip, expected at least the"):
+        evaluate_stores(truth.path, rows, tmp_path / "results")
 
 
 def test_interrupted_rollouts_go_on_with_the_same_samples(tmp_path, pipeline_folder, monkeypatch):

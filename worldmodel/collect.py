@@ -64,7 +64,7 @@ def collect(
                 for job in as_completed(jobs):
                     progress.update(job.result())
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
                 raise
     return store
 
