@@ -33,7 +33,9 @@ def encode_data(vae: AutoencoderKLWan, video: np.ndarray, out: Path, device: str
 
     def encode(clips: np.ndarray) -> np.ndarray:
         with torch.no_grad(), torch.autocast(device, torch.bfloat16):
-            return moments_of(vae, _pixels(clips, device)).chunk(2, dim=1)[0].float().cpu().numpy().astype(np.float16)
+            mean = moments_of(vae, _pixels(clips, device)).chunk(2, dim=1)[0].float().cpu().numpy()
+        # In the order a file has: sums over them, and so the statistics, are then the same after a resume.
+        return np.ascontiguousarray(mean, dtype=np.float16)
 
     shards = []
     with tqdm(total=2 * len(video), desc="encoding", unit="clip") as progress:

@@ -139,6 +139,6 @@ def cosine_schedule(step: int, warmup: int, total: int) -> float:
 
 def _cut_log(path: Path, first: int) -> None:
     """Drop the rows that an interrupted run wrote after its last checkpoint."""
-    if path.exists():
-        rows = [line for line in path.read_text().splitlines() if int(line.split(",")[0]) < first]
-        path.write_text("".join(f"{row}\n" for row in rows))
+    path.touch()
+    rows = [line for line in path.read_text().splitlines() if int(line.split(",")[0]) < first]
+    path.write_text("".join(f"{row}\n" for row in rows))
