@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import multiprocessing
 import os
@@ -12,11 +13,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from worldmodel.storage import EpisodeStore
+
+if TYPE_CHECKING:
+    from worldmodel.envs.free_fall import FreeFallEnv
 
 BLOCK = 5  # episodes a worker records between two reports of progress
 
@@ -93,11 +97,16 @@ def episode_name(seed: int) -> str:
 
 
 def _record_block(out: Path, settings: dict, env_options: dict, seeds: list[int]) -> int:
-    from worldmodel.envs.free_fall import FreeFallEnv
-
     store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
-    env = FreeFallEnv(**env_options)
+    env = _env(**env_options)
     for number in seeds:
         store.write_truth(episode_name(number), env.record(seed=number), seed=number)
-    env.close()
     return len(seeds)
+
+
+@functools.lru_cache(maxsize=1)
+def _env(**options: Any) -> FreeFallEnv:
+    """One env for all blocks of a process: making its renderer takes as long as recording a clip."""
+    from worldmodel.envs.free_fall import FreeFallEnv
+
+    return FreeFallEnv(**options)
