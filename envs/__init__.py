@@ -9,4 +9,9 @@ import gymnasium as gym
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 
-gym.register(id="worldmodel/FreeFall-v0", entry_point="worldmodel.envs.free_fall:FreeFallEnv")
+for _name, _module in {"FreeFall": "free_fall"}.items():
+    gym.register(
+        id=f"worldmodel/{_name}-v0",
+        entry_point=f"worldmodel.envs.{_module}:{_name}Env",
+        vector_entry_point=f"worldmodel.envs.{_module}:{_name}VectorEnv",
+    )

@@ -7,16 +7,15 @@ judged frame by frame against MuJoCo. The scene is built from parameters only
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import mujoco
 import numpy as np
 
-from worldmodel.envs.rendering import OffscreenRenderer, camera_of
-from worldmodel.truth import Truth
+from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
+from worldmodel.envs.scene_env import SceneEnv
+from worldmodel.envs.scene_vector_env import SceneVectorEnv
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -28,9 +27,9 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 SHAPES = ("box", "sphere", "cylinder", "capsule")
 CAMERA = "front"
-MAX_TIMESTEP = 0.00125  # s
 CONTACT_DURATION = 0.02  # s, how long a bounce takes; sets the floor's stiffness
 DENSITY = 600.0  # kg/m^3
+REST_SPEED = 0.02  # m/s
 
 _GEOM_TYPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -59,6 +58,9 @@ _STAGE = f"""
     <camera name="{CAMERA}" pos="0 -3.1 0.95" xyaxes="1 0 0 0 0.1 1" fovy="34"/>
     <body name="object"><freejoint/><geom name="object" type="sphere" size="0.1"/></body>
   </worldbody>
+  <sensor>
+    <contact name="floor on object" geom1="floor" geom2="object" data="found force" reduce="netforce"/>
+  </sensor>
 </mujoco>
 """
 
@@ -159,7 +161,7 @@ def contact_reference(restitution: float) -> tuple[float, float]:
     return -float(omega**2), -float(2.0 * zeta * omega)
 
 
-def _compile(scene: DropScene) -> mujoco.MjModel:
+def _build(scene: DropScene) -> mujoco.MjSpec:
     spec = mujoco.MjSpec.from_string(_STAGE)
     spec.option.gravity = (0.0, 0.0, -scene.gravity)
     body, geom, floor = spec.body("object"), spec.geom("object"), spec.geom("floor")
@@ -174,10 +176,7 @@ def _compile(scene: DropScene) -> mujoco.MjModel:
         each.condim = 6
         each.solref = (stiffness, damping)
         each.solimp = (0.99, 0.999, 0.001, 0.5, 2.0)
-    return spec.compile()
-
-
-_PLACEHOLDER = DropScene("sphere", (0.1, 0.0, 0.0), "red", (0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0))
+    return spec
 
 
 def _check_scene(scene: DropScene) -> None:
@@ -205,198 +204,72 @@ def _check_scene(scene: DropScene) -> None:
         refuse("position", scene.position, f"a centre at least {lowest:.3f} m above the floor")
 
 
-class FreeFallEnv(gym.Env):
-    """One object falls, bounces and comes to rest; the only action is to watch.
+def _watch(scene: DropScene, rng: np.random.Generator) -> Policy:
+    """The only thing to do."""
+    return lambda info: 0
 
-    Args:
-        image_size: height and width of the observation in pixels.
-        fps: frames (steps) per second.
-        num_frames: length of a clip; the episode is truncated at its last frame.
-        sampler: ranges of the scenes that ``reset`` draws.
-        ranges: single fields of :class:`DropSampler`, such as ``gravity=1.62``,
-            ``restitution=(0.3, 0.8)``, ``radius=(0.1, 0.2)`` or ``clearance=(0.5, 1.0)``.
 
-    Observation: image (H, W, 3) uint8. Reward: 0. ``reset(options={"scene": DropScene})``
-    plays a given scene; ``options={"gravity": 1.62}`` and the like replace single values of
-    the drawn scene, which leaves the first frame as it is for gravity, restitution and
-    friction.
-    """
+class FreeFall(Family):
+    """One object falls, bounces and comes to rest; the task is fulfilled once it lies still on the floor."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 16}
+    id = "worldmodel/FreeFall-v0"
+    sampler_type = DropSampler
+    scene_type = DropScene
+    policies = {"watch": _watch}
+    max_timestep = 0.00125
+    signals = {
+        "contact": "touched the floor since the frame before",
+        "contact_force": "N, mean vertical force of the floor since the frame before",
+        "impact_time": "s, first touch of the floor; inf before it",
+        "success": "at rest on the floor",
+    }
 
-    def __init__(
-        self,
-        image_size: tuple[int, int] | int = 128,
-        fps: float = 16.0,
-        num_frames: int = 17,
-        sampler: DropSampler | None = None,
-        render_mode: str | None = "rgb_array",
-        **ranges: Any,
-    ) -> None:
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if min(height, width) < 16:
-            raise ValueError(f"image_size: got {image_size}, expected at least 16 x 16 pixels; ask for a larger image")
-        if num_frames < 2 or fps <= 0:
-            raise ValueError(f"num_frames, fps: got {num_frames}, {fps}, expected at least 2 frames and fps above 0")
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
-        unknown = set(ranges) - {field.name for field in dataclasses.fields(DropSampler)}
-        if unknown:
-            raise ValueError(f"ranges: got {sorted(unknown)}, expected fields of DropSampler; correct the name")
-        self.metadata = {**self.metadata, "render_fps": fps}
-        self.render_mode = render_mode
-        self.fps = float(fps)
-        self.num_frames = num_frames
-        self.sampler = dataclasses.replace(sampler or DropSampler(), **ranges)
-        self.image_size = (int(height), int(width))
-        self.observation_space = gym.spaces.Box(0, 255, (*self.image_size, 3), np.uint8)
-        self.action_space = gym.spaces.Discrete(1)
-        self._substeps = int(np.ceil(1.0 / (self.fps * MAX_TIMESTEP) - 1e-9))
-        self._wrench = np.zeros(6)
-        # One model for all scenes, because a renderer is bound to its model and slow to make.
-        self._model = _compile(_PLACEHOLDER)
-        self._data = mujoco.MjData(self._model)
-        self._geom = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_GEOM, "object")
-        self._renderer: OffscreenRenderer | None = None
-        self.scene: DropScene | None = None
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Hold an object of a new scene above the floor; see the class for ``options``."""
-        super().reset(seed=seed)
-        options = dict(options or {})
-        scene = options.pop("scene", None) or self.sampler(self.np_random)
-        if not isinstance(scene, DropScene):
-            raise ValueError(f"options: got a scene of type {type(scene).__name__}, expected a DropScene; build one")
-        unknown = set(options) - {f.name for f in dataclasses.fields(DropScene)}
-        if unknown:
-            raise ValueError(
-                f"options: got {sorted(unknown)}, expected 'scene' or fields of DropScene; correct the name"
-            )
-        self._start(dataclasses.replace(scene, **options))
-        return self._image(), self._info()
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One frame later, after 1 / fps seconds of physics."""
-        if self.scene is None:
-            raise RuntimeError("step: got no scene, expected reset() before the first step; call reset()")
-        self._advance()
-        truncated = self._frame >= self.num_frames - 1
-        return self._image(), 0.0, False, truncated, self._info()
-
-    def render(self) -> np.ndarray | None:
-        """The current image (H, W, 3) uint8."""
-        return self._image() if self.render_mode == "rgb_array" else None
-
-    def close(self) -> None:
-        """Free the renderer; the env can still be used and makes a new one."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-
-    def record(self, scene: DropScene | None = None, *, seed: int | None = None) -> Truth:
-        """Play one clip from its first to its last frame and return all that is known of it."""
-        self.reset(seed=seed, options={"scene": scene} if scene is not None else None)
-        frames = [self._snapshot()]
-        for _ in range(self.num_frames - 1):
-            self._advance()
-            frames.append(self._snapshot())
-        assert self.scene is not None
-        return Truth(
-            **{name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
-            impact_time=self._impact_time,
-            fps=self.fps,
-            camera=camera_of(self._model, self._data, CAMERA, *self.image_size),
-            scene={"env": "worldmodel/FreeFall-v0", **dataclasses.asdict(self.scene)},
-        )
-
-    def render_at(self, scene: DropScene, positions: np.ndarray, quaternions: np.ndarray) -> np.ndarray:
-        """Video (T, H, W, 3) of the object put at given poses (T, 3) m and (T, 4), without physics."""
-        self._start(scene)
-        frames = []
-        for position, quaternion in zip(positions, quaternions, strict=True):
-            self._data.qpos[:3], self._data.qpos[3:7] = position, quaternion
-            mujoco.mj_forward(self._model, self._data)
-            frames.append(self._image())
-        return np.stack(frames)
-
-    def _start(self, scene: DropScene) -> None:
+    def check(self, scene: DropScene) -> None:
+        """Refuse impossible shapes, sizes, poses and physical constants."""
         _check_scene(scene)
-        compiled = _compile(scene)
-        compiled.opt.timestep = 1.0 / (self.fps * self._substeps)
-        _copy_numbers(compiled, self._model)
-        mujoco.mj_resetData(self._model, self._data)
-        mujoco.mj_forward(self._model, self._data)
-        self.scene = scene
-        self._frame = 0
-        self._touched, self._force, self._impact_time = False, 0.0, float("nan")
 
-    def _advance(self) -> None:
-        self._touched, forces = False, []
-        for _ in range(self._substeps):
-            mujoco.mj_step(self._model, self._data)
-            force = self._floor_force()
-            forces.append(force)
-            if force > 0.0:
-                self._touched = True
-                if np.isnan(self._impact_time):
-                    self._impact_time = float(self._data.time)
-        self._force = float(np.mean(forces))
-        self._frame += 1
-        # Poses and contacts of the frame itself, not of the step before it.
-        mujoco.mj_forward(self._model, self._data)
+    def build(self, scene: DropScene) -> mujoco.MjSpec:
+        """Floor, sun, camera and the object."""
+        return _build(scene)
 
-    def _floor_force(self) -> float:
-        total = 0.0
-        for index in range(self._data.ncon):
-            mujoco.mj_contactForce(self._model, self._data, index, self._wrench)
-            total += self._wrench[0]
-        return total
+    def memory(self, scene: DropScene) -> dict[str, Any]:
+        """When the object first touched the floor."""
+        return {"impact_time": np.inf}
 
-    def _eye(self) -> OffscreenRenderer:
-        if self._renderer is None:
-            self._renderer = OffscreenRenderer(self._model, *self.image_size, CAMERA)
-        return self._renderer
-
-    def _image(self) -> np.ndarray:
-        return self._eye().colour(self._data)
-
-    def _snapshot(self) -> dict[str, Any]:
-        data = self._data
-        velocity = np.zeros(6)
-        body = self._model.geom_bodyid[self._geom]
-        mujoco.mj_objectVelocity(self._model, data, mujoco.mjtObj.mjOBJ_BODY, body, velocity, 0)
+    def measure(self, readings: Readings, memory: Memory) -> Signals:
+        """Contact with the floor between the frames, and rest."""
+        force = readings.before("floor on object")[:, :, -1]  # (n, substeps) N
+        touched = force > 0.0
+        contact = touched.any(axis=1)
+        if touched.shape[1]:
+            first = np.take_along_axis(readings.times_before(), touched.argmax(axis=1)[:, None], axis=1)[:, 0]
+            new = contact & np.isinf(memory["impact_time"])
+            memory["impact_time"] = np.where(new, first, memory["impact_time"])
+        speed = np.linalg.norm(readings["velocity of object"], axis=1)
         return {
-            "video": self._image(),
-            "mask": self._eye().mask(data, self._geom),
-            "time": data.time,
-            "qpos": data.qpos.copy(),
-            "qvel": data.qvel.copy(),
-            "position": data.xipos[body].copy(),
-            "quaternion": data.xquat[body].copy(),
-            "velocity": velocity[3:],
-            "angular_velocity": velocity[:3],
-            "contact": self._touched,
-            "contact_force": self._force,
+            "contact": contact,
+            "contact_force": force.mean(axis=1) if force.shape[1] else np.zeros(len(force)),
+            "impact_time": memory["impact_time"].copy(),
+            "success": contact & (speed < REST_SPEED),
         }
 
-    def _info(self) -> dict[str, Any]:
-        return {
-            "time": float(self._data.time),
-            "position": self._data.qpos[:3].copy(),
-            "quaternion": self._data.qpos[3:7].copy(),
-            "contact": bool(self._touched),
-        }
+    def outcome(self, scene: DropScene, time: np.ndarray, signals: Signals) -> dict[str, Any]:
+        """Whether it lies still at the end and when it first touched the floor (None if it never did)."""
+        impact = float(signals["impact_time"][-1])
+        return {"success": bool(signals["success"][-1]), "impact_time": None if np.isinf(impact) else impact}
+
+    def task(self, scene: DropScene) -> str:
+        """What the picture shows, as a prompt."""
+        return f"A {scene.colour} {scene.shape} falls to the floor, bounces and comes to rest. Static camera."
 
 
-def _copy_numbers(source: mujoco.MjModel, target: mujoco.MjModel) -> None:
-    """Overwrite a model by another of the same structure, array by array."""
-    for name in dir(source):
-        if name.startswith(("body_", "geom_", "dof_", "jnt_", "bvh_")) or name in ("qpos0", "qpos_spring"):
-            value = getattr(source, name)
-            if isinstance(value, np.ndarray) and value.size:
-                getattr(target, name)[...] = value
-    target.opt.gravity[:] = source.opt.gravity
-    target.opt.timestep = source.opt.timestep
-    target.stat.meanmass, target.stat.meaninertia = source.stat.meanmass, source.stat.meaninertia
+class FreeFallEnv(SceneEnv):
+    """Watch one object fall; ``action_space`` is ``Discrete(1)``."""
+
+    family_type = FreeFall
+
+
+class FreeFallVectorEnv(SceneVectorEnv):
+    """Many falls at once."""
+
+    family_type = FreeFall

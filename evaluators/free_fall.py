@@ -55,7 +55,7 @@ def score_free_fall(video: np.ndarray, truth: Truth) -> FreeFallScore:
     distance = np.linalg.norm(tracks.centroid - true_centroid(truth), axis=1)
     error_px = np.where(scored, np.where(tracks.detected, distance, diagonal), np.nan)
     pisa: dict[str, Any] = pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=truth.fps)
-    cm_per_px = 100.0 * truth.camera.depth(truth.position) / truth.camera.focal_px
+    cm_per_px = 100.0 * truth.camera.depth(truth.position[:, 0]) / truth.camera.focal_px
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
         centroid_error_diagonal=float(error_px[scored].mean() / diagonal),
@@ -83,10 +83,17 @@ def true_centroid(truth: Truth) -> np.ndarray:
     return np.where(area[:, None] > 0, sums / np.maximum(area, 1)[:, None], np.nan)
 
 
+def true_impact_time(truth: Truth) -> float:
+    """When the object first touched the floor, in seconds; nan if the clip ends before."""
+    impact = truth.outcome.get("impact_time")
+    return float("nan") if impact is None else float(impact)
+
+
 def _score_impact(tracks: Tracks, truth: Truth) -> dict[str, Any]:
     estimate = impact_time(tracks.centroid[:, 1], truth.fps, truth.camera.height)
-    error = estimate - truth.impact_time
-    missed = bool(np.isnan(estimate) != np.isnan(truth.impact_time))
+    true = true_impact_time(truth)
+    error = estimate - true
+    missed = bool(np.isnan(estimate) != np.isnan(true))
     charged = (len(truth) - 1) / truth.fps if missed else np.nan_to_num(abs(error), nan=0.0)
     return {
         "impact_time_ms": 1000.0 * estimate,
@@ -105,7 +112,7 @@ def _check(video: np.ndarray, truth: Truth) -> None:
             "roll out as many frames of the same size as were recorded"
         )
     check_mask("truth.mask", truth.mask, video.shape[:3])
-    if not np.isfinite(truth.position).all():
+    if not np.isfinite(truth.position[:, 0]).all():
         raise ValueError("truth.position: got NaN or infinite values, expected metres; record the clip again")
     if not in_view(truth).any():
         raise ValueError("truth.mask: got no frame with the object in view after the first; choose another scene")

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.evaluators.free_fall import true_impact_time
 from worldmodel.evaluators.summary import summarise
 from worldmodel.truth import Truth
 
@@ -73,7 +74,7 @@ def build_results(
             "diagonal_px": first.camera.diagonal_px,
         },
         "scenes": [
-            {"seed": int(seed), "impact_time_ms": 1000.0 * truth.impact_time, **truth.scene}
+            {"seed": int(seed), "impact_time_ms": 1000.0 * true_impact_time(truth), **truth.scene}
             for seed, truth in zip(seeds, truths, strict=True)
         ],
         "rows": {name: {"label": ROWS[name], **rows[name]} for name in ROWS if name in rows},

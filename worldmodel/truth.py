@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.actions import ActionSpec
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -48,23 +50,38 @@ class Camera:
 
 @dataclass(frozen=True)
 class Truth:
-    """One clip of T frames with everything MuJoCo knows about it (SI units, world frame, z up)."""
+    """One clip of T frames and N objects with everything MuJoCo knows about it (SI units, world frame, z up)."""
 
     video: np.ndarray  # (T, H, W, 3) uint8
-    mask: np.ndarray  # (T, H, W) bool, visible pixels of the object
+    segmentation: np.ndarray  # (T, H, W) uint8, i + 1 where objects[i] is the nearest surface, else 0
     time: np.ndarray  # (T,) s, time[0] = 0
     qpos: np.ndarray  # (T, nq) MuJoCo generalised positions
     qvel: np.ndarray  # (T, nv) MuJoCo generalised velocities
-    position: np.ndarray  # (T, 3) m, centre of mass of the object
-    quaternion: np.ndarray  # (T, 4) w, x, y, z
-    velocity: np.ndarray  # (T, 3) m/s, of the centre of mass
-    angular_velocity: np.ndarray  # (T, 3) rad/s, world frame
-    contact: np.ndarray  # (T,) bool, touched the floor since the frame before
-    contact_force: np.ndarray  # (T,) N, mean normal force since the frame before
-    impact_time: float  # s, first touch of the floor; nan if the clip ends before
+    objects: tuple[str, ...]  # N names, the first is *the* object
+    position: np.ndarray  # (T, N, 3) m, centres of mass
+    quaternion: np.ndarray  # (T, N, 4) w, x, y, z
+    velocity: np.ndarray  # (T, N, 3) m/s, of the centres of mass
+    angular_velocity: np.ndarray  # (T, N, 3) rad/s, world frame
     fps: float
     camera: Camera
     scene: dict[str, Any] = field(default_factory=dict)  # what builds this scene again, JSON
+    signals: dict[str, np.ndarray] = field(default_factory=dict)  # (T, ...), what the family measures
+    units: dict[str, str] = field(default_factory=dict)  # of the signals
+    outcome: dict[str, Any] = field(default_factory=dict)  # facts of the whole clip, JSON
+    maps: dict[str, np.ndarray] = field(default_factory=dict)  # (H, W) labels of what stands still
+    actions: np.ndarray | None = None  # (T - 1, A) float64, actions[t] leads from frame t to t + 1
+    action_spec: ActionSpec | None = None
+    depth: np.ndarray | None = None  # (T, H, W) float32 m along the optical axis, where recorded
 
     def __len__(self) -> int:
         return len(self.video)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Visible pixels (T, H, W) bool of the object."""
+        return self.segmentation == 1
+
+    @property
+    def success(self) -> bool:
+        """Whether the family's task was fulfilled at the end."""
+        return bool(self.outcome.get("success", False))

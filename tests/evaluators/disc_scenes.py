@@ -54,25 +54,24 @@ def falling(drop: float, restitution: float = 0.4, frames: int = FRAMES) -> tupl
 def truth(drop: float = 0.8, u: float = 30.3) -> Truth:
     """The whole clip of a disc falling straight down in the image plane at ``DEPTH``."""
     fallen, landing = falling(drop)
-    zeros = np.zeros((FRAMES, 3))
+    zeros = np.zeros((FRAMES, 1, 3))
     position = np.stack([np.full(FRAMES, (u - 32.0) * DEPTH / FOCAL), fallen - 0.5, np.full(FRAMES, DEPTH)], axis=1)
     intrinsics = np.array([[FOCAL, 0, 32.0], [0, FOCAL, 32.0], [0, 0, 1.0]])
     camera = Camera(intrinsics, np.eye(4), SIZE, SIZE)  # the world is the camera's: y down
     centres = camera.project(position)
     return Truth(
         video=disc(centres),
-        mask=masks(centres),
+        segmentation=masks(centres).astype(np.uint8),
         time=np.arange(FRAMES) / FPS,
         qpos=position,
-        qvel=zeros,
-        position=position,
-        quaternion=np.tile([1.0, 0, 0, 0], (FRAMES, 1)),
+        qvel=zeros[:, 0],
+        objects=("object",),
+        position=position[:, None],
+        quaternion=np.tile([1.0, 0, 0, 0], (FRAMES, 1, 1)),
         velocity=zeros,
         angular_velocity=zeros,
-        contact=np.zeros(FRAMES, bool),
-        contact_force=np.zeros(FRAMES),
-        impact_time=landing,
         fps=FPS,
         camera=camera,
         scene={"shape": "sphere", "colour": "red"},
+        outcome={"success": False, "impact_time": landing},
     )

@@ -16,7 +16,7 @@ DIAGONAL = np.hypot(64, 64)
 
 def moved(du: float = 0.0, dv: float = 0.0) -> np.ndarray:
     """The true clip with the object elsewhere in every frame but the given one."""
-    centres = TRUTH.camera.project(TRUTH.position)
+    centres = TRUTH.camera.project(TRUTH.position[:, 0])
     centres[1:] += (du, dv)
     return scenes.disc(centres)
 
@@ -78,7 +78,7 @@ def test_nulls_lose_and_are_ordered(drop):
 
 
 def test_a_clip_without_any_landing_is_no_miss_when_frozen_but_a_miss_when_it_lands():
-    resting = dataclasses.replace(TRUTH, video=frozen(TRUTH.video), impact_time=float("nan"))
+    resting = dataclasses.replace(TRUTH, video=frozen(TRUTH.video), outcome={"impact_time": None})
     assert not score_free_fall(frozen(TRUTH.video), resting).impact_missed
     assert score_free_fall(TRUTH.video, resting).impact_missed
 
@@ -95,8 +95,8 @@ def test_scores_are_plain_numbers():
         (TRUTH.video[:9], TRUTH, r"video: got shape \(9, 64, 64, 3\), expected \(17, 64, 64, 3\)"),
         (TRUTH.video / 255.0, TRUTH, "video: got dtype float64"),
         (TRUTH.video, dataclasses.replace(TRUTH, position=TRUTH.position * np.nan), "truth.position: got NaN"),
-        (TRUTH.video, dataclasses.replace(TRUTH, mask=TRUTH.mask[:3]), "truth.mask: got shape"),
-        (TRUTH.video, dataclasses.replace(TRUTH, mask=TRUTH.mask & False), "mask: got no pixel"),
+        (TRUTH.video, dataclasses.replace(TRUTH, segmentation=TRUTH.segmentation[:3]), "truth.mask: got shape"),
+        (TRUTH.video, dataclasses.replace(TRUTH, segmentation=0 * TRUTH.segmentation), "mask: got no pixel"),
     ],
 )
 def test_bad_input_is_refused(video, truth, message):

@@ -20,7 +20,7 @@ TRUTHS = [scenes.truth(drop, u) for drop, u in ((0.3, 20.2), (0.5, 30.4), (0.7, 
 
 
 def shifted(truth, du):
-    centres = truth.camera.project(truth.position)
+    centres = truth.camera.project(truth.position[:, 0])
     centres[1:, 0] += du
     return scenes.disc(centres)
 

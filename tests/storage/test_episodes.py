@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import zarr
 
-from worldmodel.storage import EpisodeStore, StoreError, episodes, load_rollout, read_masks, read_videos, save_rollout
+from worldmodel.storage import (
+    FORMAT_VERSION,
+    EpisodeStore,
+    StoreError,
+    episodes,
+    load_rollout,
+    read_masks,
+    read_videos,
+    save_rollout,
+)
 from worldmodel.truth import Truth
 
 
@@ -24,7 +33,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("impact_time", [0.1 + 0.2, math.nan])
+@pytest.mark.parametrize("impact_time", [0.1 + 0.2, None])
 @pytest.mark.parametrize(("frames", "size"), [(17, 32), (2, 16), (33, 64)])
 def test_truth_comes_back_equal(tmp_path, make_truth, same, impact_time, frames, size):
     truth = make_truth(frames=frames, size=size, impact_time=impact_time)
@@ -35,11 +44,11 @@ def test_truth_comes_back_equal(tmp_path, make_truth, same, impact_time, frames,
 
 
 def test_truth_of_zeros_has_files_of_its_own(tmp_path, truth, same):
-    blank = dataclasses.replace(truth, video=np.zeros_like(truth.video), mask=np.zeros_like(truth.mask))
+    blank = dataclasses.replace(truth, video=np.zeros_like(truth.video), segmentation=np.zeros_like(truth.segmentation))
     store = EpisodeStore.create(tmp_path / "clips", "truth")
     store.write_truth("a", blank)
     same(store.read_truth("a"), blank)
-    assert (store.path / "a" / "mask" / "c.0.0.0").exists()
+    assert (store.path / "a" / "segmentation" / "c.0.0.0").exists()
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1 / 3, math.nan])
@@ -88,16 +97,24 @@ def test_layout_as_any_zarr_reader_sees_it(store, truth):
     root = zarr.open_group(store.path, mode="r")
     assert dict(root.attrs) == {
         "format": "worldmodel-episodes",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "kind": "truth",
         "settings": {"fps": 16},
         "provenance": {"host": "here"},
     }
     episode = root["000000"]
-    assert {"complete": True, "fps": 16.0, "kind": "truth", "format_version": 1}.items() <= dict(episode.attrs).items()
+    assert {"complete": True, "fps": 16.0, "kind": "truth", "format_version": FORMAT_VERSION}.items() <= dict(
+        episode.attrs
+    ).items()
     assert {"units", "camera", "scene", "seed", "provenance"} <= set(episode.attrs)
-    assert sorted(episode.array_keys()) == ["mask", "state", "video"]
-    names = {"video": ("time", "height", "width", "channel"), "mask": ("time", "height", "width")}
+    assert sorted(episode.array_keys()) == ["actions", "depth", "maps", "segmentation", "state", "video"]
+    names = {
+        "video": ("time", "height", "width", "channel"),
+        "segmentation": ("time", "height", "width"),
+        "depth": ("time", "height", "width"),
+        "maps": ("map", "height", "width"),
+        "actions": ("step", "action"),
+    }
     for name, array in episode.arrays():
         assert array.metadata.dimension_names == names.get(name, ("time", "column"))
         assert array.shards[0] >= array.shape[0] and array.shards[1:] == array.shape[1:]
@@ -174,10 +191,19 @@ def test_interrupted_save_of_a_batch_is_told_and_completed(tmp_path, rollout, sa
 
 
 def test_every_field_of_truth_is_stored():
-    from worldmodel.storage.truth_episode import STATE_UNITS
+    from worldmodel.storage.truth_episode import ARRAYS, STATE_UNITS
 
-    others = {"video", "mask", "impact_time", "fps", "camera", "scene"}
-    assert {each.name for each in dataclasses.fields(Truth)} == others | set(STATE_UNITS)
+    described = {"objects", "fps", "camera", "scene", "signals", "units", "outcome", "action_spec"}
+    stored = described | set(ARRAYS) - {"state"} | set(STATE_UNITS)
+    assert {each.name for each in dataclasses.fields(Truth)} == stored
+
+
+def test_what_was_not_recorded_is_not_stored(tmp_path, truth, same):
+    plain = dataclasses.replace(truth, depth=None, actions=None, action_spec=None, maps={}, signals={}, units={})
+    store = EpisodeStore.create(tmp_path / "clips", "truth")
+    store.write_truth("a", plain)
+    same(store.read_truth("a"), plain)
+    assert {path.name for path in (store.path / "a").iterdir() if path.is_dir()} == {"video", "segmentation", "state"}
 
 
 def test_metadata_is_plain_json(store):

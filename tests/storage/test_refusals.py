@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from worldmodel.storage import EpisodeStore, StoreError, load_rollout, read_videos, save_rollout
+from worldmodel.storage import FORMAT_VERSION, EpisodeStore, StoreError, load_rollout, read_videos, save_rollout
 
 
 @pytest.fixture
@@ -63,18 +63,18 @@ def test_existing_store_needs_resume(store, rollout):
     refused("got kind 'truth', expected 'rollout'", save_rollout, store.path, rollout)
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1, None, str(FORMAT_VERSION)])
 def test_other_version(store, version):
     edit(store.path / "zarr.json", format_version=version)
     before = contents(store.path)
-    refused(f"got format version {version!r}, expected 1", EpisodeStore.open, store.path)
+    refused(f"got format version {version!r}, expected {FORMAT_VERSION}", EpisodeStore.open, store.path)
     refused("format version", EpisodeStore.create, store.path, "truth", exist="resume")
     assert contents(store.path) == before
 
 
 def test_episode_of_other_version(store):
-    edit(store.path / "000000" / "zarr.json", format_version=2)
-    refused("episode '000000'.*format version 2", store.read_truth, "000000")
+    edit(store.path / "000000" / "zarr.json", format_version=FORMAT_VERSION + 1)
+    refused("episode '000000'.*format version 3", store.read_truth, "000000")
 
 
 def test_other_kind(store, rollout):
@@ -129,9 +129,11 @@ def test_values_that_json_does_not_hold(store, tmp_path, truth):
 def test_wrong_arrays(store, tmp_path, truth, rollout):
     for name, value in (
         ("video", truth.video.astype(np.float32)),
-        ("mask", truth.mask[:, :8]),
+        ("segmentation", truth.segmentation[:, :8]),
         ("qpos", truth.qpos.astype(np.float32)),
-        ("contact", truth.contact[:3]),
+        ("position", truth.position[:3]),
+        ("actions", truth.actions[:3]),
+        ("depth", truth.depth.astype(np.float64)),
     ):
         refused(f"truth.{name}: got", store.write_truth, "a", dataclasses.replace(truth, **{name: value}))
     batch = EpisodeStore.create(tmp_path / "batch", "rollout")
@@ -164,7 +166,7 @@ def remove(shard):
 
 
 @pytest.mark.parametrize("damage", [truncate, halve, empty, flip, remove])
-@pytest.mark.parametrize("name", ["video", "mask", "state"])
+@pytest.mark.parametrize("name", ["video", "segmentation", "state", "depth", "maps", "actions"])
 def test_damaged_shard_is_named(store, make_truth, same, damage, name):
     store.write_truth("000001", make_truth(1))
     damage(next((store.path / "000001" / name).glob("c.*")))

@@ -24,11 +24,11 @@ def read_videos(
 
 def read_masks(path: str | os.PathLike[str], keys: Sequence[str] | None = None, *, progress: bool = True) -> np.ndarray:
     """Object masks (N, T, H, W) bool of the given truth episodes (all, sorted by key, if None)."""
-    return _read_stacked(path, "mask", keys, progress)
+    return _read_stacked(path, "segmentation", keys, progress) == 1
 
 
 def _read_stacked(path: str | os.PathLike[str], name: str, keys: Sequence[str] | None, progress: bool) -> np.ndarray:
-    store = EpisodeStore.open(path, "truth" if name == "mask" else None)
+    store = EpisodeStore.open(path, "truth" if name == "segmentation" else None)
     keys = store.keys() if keys is None else list(keys)
     if not keys:
         raise StoreError(f"keys: got none, expected at least one complete episode of {store.path}; write one first")

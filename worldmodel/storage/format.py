@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = "worldmodel-episodes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KINDS = ("truth", "rollout")
 
 

@@ -1,0 +1,167 @@
+"""N scenes of one family, stepped together by MuJoCo's batch and read through their sensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from worldmodel.envs.family import Family, Memory, Readings, Signals
+
+# In the order of their bits, which is the order in which MuJoCo packs them.
+_COMMANDS = {
+    "ctrl": mujoco.mjtState.mjSTATE_CTRL,
+    "xfrc_applied": mujoco.mjtState.mjSTATE_XFRC_APPLIED,
+    "eq_active": mujoco.mjtState.mjSTATE_EQ_ACTIVE,
+    "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
+    "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
+}
+KINEMATICS = {"position": 3, "quaternion": 4, "velocity": 3, "angular_velocity": 3}
+
+
+class Simulation:
+    """The state of ``num`` scenes; a scene's course does not depend on the others or on ``threads``.
+
+    Args:
+        family: what is simulated.
+        num: number of simulations.
+        fps: frames, and actions, per second.
+        threads: physics threads, 0 for one a core.
+
+    Attributes:
+        scenes: the scene of each simulation, None before its first reset.
+        frame: (num,) frames since the reset.
+        signals: name to (num, ...), of the current frames.
+        observation: name to (num, ...), of the current frames.
+        batch: MuJoCo's batch of states.
+    """
+
+    def __init__(self, family: Family, num: int, *, fps: float, threads: int = 1) -> None:
+        self.family, self.num, self.fps = family, num, float(fps)
+        self.substeps = math.ceil(1.0 / (fps * family.max_timestep) - 1e-9)
+        self.timestep = 1.0 / (fps * self.substeps)
+        model = self.compile(family.sampler(np.random.default_rng(0)))
+        self.batch = Batch(model, num, threads)
+        self._models = [model] * num
+        self._columns = {
+            model.sensor(i).name: slice(int(model.sensor_adr[i]), int(model.sensor_adr[i] + model.sensor_dim[i]))
+            for i in range(model.nsensor)
+        }
+        self._sensordata = self.batch.bind("sensordata")
+        self.scenes: list[Any] = [None] * num
+        self.frame = np.zeros(num, np.int64)
+        self.signals: Signals = {}
+        self.observation: dict[str, np.ndarray] = {}
+        self._memory: Memory = {}
+
+    def compile(self, scene: Any) -> mujoco.MjModel:
+        """The model of a scene with sensors on its objects."""
+        self.family.check(scene)
+        spec = self.family.build(scene)
+        spec.option.timestep = self.timestep
+        for name in self.family.objects:
+            for label, kind, of in (
+                ("position", mujoco.mjtSensor.mjSENS_FRAMEPOS, mujoco.mjtObj.mjOBJ_BODY),
+                ("quaternion", mujoco.mjtSensor.mjSENS_FRAMEQUAT, mujoco.mjtObj.mjOBJ_XBODY),
+                ("velocity", mujoco.mjtSensor.mjSENS_FRAMELINVEL, mujoco.mjtObj.mjOBJ_BODY),
+                ("angular_velocity", mujoco.mjtSensor.mjSENS_FRAMEANGVEL, mujoco.mjtObj.mjOBJ_BODY),
+            ):
+                spec.add_sensor(name=f"{label} of {name}", type=kind, objtype=of, objname=name)
+        return spec.compile()
+
+    def reset(self, scenes: Sequence[Any], ids: np.ndarray | None = None) -> None:
+        """Start the given scenes in the simulations ``ids`` (all if None)."""
+        ids = np.arange(self.num) if ids is None else np.asarray(ids)
+        models = [self.compile(scene) for scene in scenes]  # refuses a scene before anything is changed
+        for index, scene, model in zip(ids, scenes, models, strict=True):
+            self.scenes[index], self._models[index] = scene, model
+        self.batch.set_models(self._models)
+        self.batch.reset(ids.astype(np.int32), keyframe=0 if models[0].nkey else -1)
+        self.frame[ids] = 0
+        _assign(self._memory, ids, self.num, _stack([self.family.memory(scene) for scene in scenes]))
+        self._measure(ids, np.zeros((len(ids), 0, self._sensordata.shape[1])))
+
+    def step(self, actions: np.ndarray | None = None, ids: np.ndarray | None = None) -> None:
+        """Advance the simulations ``ids`` (all if None) by one frame under actions (n, A)."""
+        ids = np.arange(self.num) if ids is None else np.asarray(ids)
+        memory = {name: value[ids] for name, value in self._memory.items()}
+        control: dict[str, Any] = {}
+        if actions is not None:
+            commands = self.family.command(actions, memory, self.substeps)
+            _assign(self._memory, ids, self.num, memory)
+            control = self._control(commands, len(ids))
+        chosen = None if len(ids) == self.num else ids.astype(np.int32)
+        record = self.batch.rollout(self.substeps, record=("sensordata",), ids=chosen, **control)
+        self.batch.forward(chosen)
+        self.frame[ids] += 1
+        self._measure(ids, record["sensordata"])
+
+    def objects(self) -> dict[str, np.ndarray]:
+        """Pose and velocity (num, N, 3 or 4) of all objects at the current frames."""
+        return {
+            label: np.stack(
+                [self._sensordata[:, self._columns[f"{label} of {name}"]] for name in self.family.objects], axis=1
+            )
+            for label in KINEMATICS
+        }
+
+    def time(self) -> np.ndarray:
+        """Seconds (num,) since the reset."""
+        return self.batch.bind("time").copy()
+
+    def info(self, index: int) -> dict[str, Any]:
+        """Everything known of one simulation at its frame; scripted policies decide by it."""
+        everything = self.objects() | self.signals
+        return {
+            **{name: _own(value[index]) for name, value in everything.items()},
+            "time": float(self.batch.bind("time")[index]),
+            "is_success": bool(self.signals["success"][index]),
+        }
+
+    def _measure(self, ids: np.ndarray, before: np.ndarray) -> None:
+        memory = {name: value[ids] for name, value in self._memory.items()}
+        readings = Readings(self.time()[ids], self._sensordata[ids], before, self._columns, self.timestep)
+        signals = self.family.measure(readings, memory)
+        _assign(self._memory, ids, self.num, memory)
+        _assign(self.signals, ids, self.num, signals)
+        _assign(self.observation, ids, self.num, self.family.observe(readings, memory, signals))
+
+    def _control(self, commands: dict[str, np.ndarray], num: int) -> dict[str, Any]:
+        unknown = set(commands) - set(_COMMANDS)
+        if unknown:
+            raise ValueError(f"command: got {sorted(unknown)}, expected {', '.join(_COMMANDS)}; see Family.command")
+        parts, bits = [], 0
+        for name, bit in _COMMANDS.items():
+            if name in commands:
+                value = np.asarray(commands[name], np.float64)
+                shape = self.batch.bind(name).shape[1:]
+                if value.ndim == 1 + len(shape):
+                    value = np.broadcast_to(value[:, None], (num, self.substeps, *shape))
+                parts.append(value.reshape(num, self.substeps, -1))
+                bits |= int(bit)
+        if not parts:
+            return {}
+        return {"control": np.concatenate(parts, axis=2), "control_spec": bits}
+
+
+def _own(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value.item()
+
+
+def _stack(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+
+
+def _assign(table: dict[str, np.ndarray], ids: np.ndarray, num: int, rows: dict[str, np.ndarray]) -> None:
+    """Write rows (n, ...) of each entry into a table of (num, ...) arrays, made at need."""
+    for name, value in rows.items():
+        if len(ids) == num:
+            table[name] = np.array(value)  # a copy: what was handed out before must not change
+            continue
+        whole = table[name].copy() if name in table else np.zeros((num, *value.shape[1:]), value.dtype)
+        whole[ids] = value
+        table[name] = whole

@@ -1,0 +1,80 @@
+"""What the numbers of an action mean: a model, an environment and a data set agree through it or refuse loudly."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """One action vector of A numbers, given ``control_hz`` times a second.
+
+    Attributes:
+        names: of the A numbers.
+        units: of the A numbers, after multiplication by ``scale``.
+        low, high: bounds of the A numbers as they are passed to ``step``.
+        frame: in which they are expressed, such as ``world``.
+        control_hz: actions per second.
+        scale: units per number: 1 when an action is given in the units themselves.
+        gripper: what the gripper's number means at both ends, ``""`` without a gripper.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    frame: str
+    control_hz: float
+    scale: float = 1.0
+    gripper: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("units", "low", "high"):
+            if len(getattr(self, name)) != len(self.names):
+                raise ValueError(
+                    f"{name}: got {len(getattr(self, name))} entries, expected {len(self.names)} "
+                    f"({', '.join(self.names)}); give one for each"
+                )
+        if not self.control_hz > 0 or not self.scale > 0:
+            raise ValueError(
+                f"control_hz, scale: got {self.control_hz}, {self.scale}, expected numbers above 0; correct them"
+            )
+
+    def check(self, actions: Any) -> np.ndarray:
+        """``actions`` (..., A) as float64, or a refusal of a wrong width, NaN or a number out of bounds."""
+        try:
+            values = np.asarray(actions, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"action: got {actions!r}, expected {self._expected()}; pass an array") from None
+        if values.shape[-1:] != (len(self.names),):
+            raise ValueError(f"action: got shape {values.shape}, expected {self._expected()}; pass one number for each")
+        if not np.isfinite(values).all():
+            raise ValueError("action: got NaN or infinite numbers, expected finite ones; look at what produced them")
+        # Boxes are float32: what they draw may lie a rounding beyond the bound.
+        slack = 1e-6 * np.maximum(np.abs(self.low), np.abs(self.high))
+        outside = (values < np.subtract(self.low, slack)) | (values > np.add(self.high, slack))
+        if outside.any():
+            index = int(np.nonzero(outside.reshape(-1, len(self.names)).any(axis=0))[0][0])
+            worst = values[..., index][outside[..., index]].flat[0]
+            raise ValueError(
+                f"action {self.names[index]}: got {worst:g} {self.units[index]}, expected {self.low[index]:g} to "
+                f"{self.high[index]:g} {self.units[index]} in the {self.frame} frame; clip it or convert its unit"
+            )
+        return values
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_json` builds it again."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> ActionSpec:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+
+    def _expected(self) -> str:
+        pairs = zip(self.names, self.units, strict=True)
+        return f"{len(self.names)} numbers ({', '.join(f'{name} in {unit}' for name, unit in pairs)})"
