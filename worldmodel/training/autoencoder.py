@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
@@ -78,7 +79,7 @@ def train_autoencoder(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
         noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             reconstruction, kl = loss_of(vae, clips, weight, noise.to(device))
         (reconstruction + settings.kl_weight * kl).backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from worldmodel.training.precision import autocast
 from worldmodel.training.run import fingerprint
 from worldmodel.training.whole_clip import encode_clip
 
@@ -32,7 +33,7 @@ def encode_data(vae: AutoencoderKLWan, video: np.ndarray, out: Path, device: str
     moments_of = torch.compile(encode_clip, dynamic=False)
 
     def encode(clips: np.ndarray) -> np.ndarray:
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+        with torch.no_grad(), autocast(device):
             mean = moments_of(vae, _pixels(clips, device)).chunk(2, dim=1)[0].float().cpu().numpy()
         # In the order a file has: sums over them, and so the statistics, are then the same after a resume.
         return np.ascontiguousarray(mean, dtype=np.float16)

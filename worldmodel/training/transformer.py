@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.cosmos25 import skip_empty_prompt
+from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
 
 TINY_TRANSFORMER = {
@@ -78,7 +79,7 @@ def train_transformer(
         z, sigma, eps = (part.to(device) for part in training_batch(latents, settings, step))
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             loss = loss_of(model, z, sigma, eps)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
