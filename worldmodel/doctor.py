@@ -30,8 +30,19 @@ PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("safetensors", "safetensors"),
         ("accelerate", "accelerate"),
     ),
-    "sim": (("mujoco", "mujoco"), ("gymnasium", "gymnasium")),
-    "eval": (("cv2", "opencv-python"), ("scipy", "scipy"), ("PIL", "pillow")),
+    "sim": (
+        ("mujoco", "mujoco"),
+        ("gymnasium", "gymnasium"),
+        ("gymnasium_robotics", "gymnasium-robotics"),
+        ("networkx", "networkx"),
+    ),
+    "eval": (
+        ("av", "av"),
+        ("cv2", "opencv-python"),
+        ("scipy", "scipy"),
+        ("PIL", "pillow"),
+        ("skimage", "scikit-image"),
+    ),
 }
 
 # What MuJoCo's EGL renderer and opencv-python load; alternatives are separated by "|".

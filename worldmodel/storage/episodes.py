@@ -120,10 +120,11 @@ class EpisodeStore:
         self.attributes(key)
         return read_array(self._store, key, name)
 
-    def write_truth(self, key: str, truth: Truth, *, seed: int | None = None) -> None:
-        """Write a clip with all that the simulator knows; ``seed`` is what it was recorded with."""
+    def write_truth(self, key: str, truth: Truth, *, seed: int | None = None, policy: str | None = None) -> None:
+        """Write a clip with all that the simulator knows, the seed of its scene and the name of its policy."""
         self._check_writable(key, "truth")
-        self._write(key, *truth_episode.pack(truth, seed, self.settings))
+        played = {} if policy is None else {"policy": policy}
+        self._write(key, *truth_episode.pack(truth, seed, {**self.settings, **played}))
 
     def write_rollout(self, key: str, rollout: Rollout, index: int = 0) -> None:
         """Write sample ``index`` of a batch as one episode."""

@@ -6,28 +6,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
+
+from worldmodel.storage.video_files import encode_h264
 
 
 def write_mp4(
     path: str | os.PathLike[str], video: np.ndarray, fps: float, scale: int = 1, *, overwrite: bool = False
 ) -> None:
-    """Write video (T, H, W, 3) uint8 as MPEG-4, ``scale`` screen pixels to a pixel (lossy)."""
+    """Write video (T, H, W, 3) uint8 as H.264, ``scale`` screen pixels to a pixel (lossy)."""
     _check_output(path, ".mp4", overwrite)
-    frames = _enlarged(video, fps, scale)
-
-    def encode(target: Path) -> None:
-        size = (frames.shape[2], frames.shape[1])
-        writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-        if not writer.isOpened():
-            raise RuntimeError(f"{path}: got no mp4v encoder from OpenCV {cv2.__version__}; write a .gif instead")
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        writer.release()
-
-    _write_whole(Path(path), encode)
+    contents = encode_h264(_enlarged(video, fps, scale), fps)
+    _write_whole(Path(path), lambda target: target.write_bytes(contents))
 
 
 def write_gif(
@@ -78,7 +69,7 @@ def _check_output(path: str | os.PathLike[str], suffix: str, overwrite: bool) ->
         raise FileExistsError(f"{path}: got an existing file, expected none; give another name or overwrite=True")
 
 
-def _write_whole(path: Path, encode: Callable[[Path], None]) -> None:
+def _write_whole(path: Path, encode: Callable[[Path], object]) -> None:
     """Encode beside ``path`` and move into place, so that an interrupted write leaves the old file alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
