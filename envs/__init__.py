@@ -9,7 +9,8 @@ import gymnasium as gym
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 
-for _name, _module in {"FreeFall": "free_fall"}.items():
+_MODULES = {"FreeFall": "free_fall", "Grasp": "grasp", "GraphTraversal": "traversal", "Maze": "maze"}
+for _name, _module in _MODULES.items():
     gym.register(
         id=f"worldmodel/{_name}-v0",
         entry_point=f"worldmodel.envs.{_module}:{_name}Env",

@@ -44,7 +44,10 @@ class Readings:
         return self._now[:, self._columns[sensor]]
 
     def before(self, sensor: str) -> np.ndarray:
-        """Values (n, substeps, dim) in each physics step since the frame before; no substeps at a reset."""
+        """Values (n, substeps, dim) in each physics step since the frame before; no substeps at a reset.
+
+        Forces are those that acted during the step, poses and velocities those at its start.
+        """
         return self._before[:, :, self._columns[sensor]]
 
     def times_before(self) -> np.ndarray:
@@ -82,7 +85,7 @@ class Family(ABC):
             raise ValueError(
                 f"sampler: got {type(sampler).__name__}, expected {self.sampler_type.__name__}; give ranges instead"
             )
-        self.sampler = dataclasses.replace(sampler or self.sampler_type(), **ranges)
+        self.sampler: Any = dataclasses.replace(sampler or self.sampler_type(), **ranges)
 
     def policy(self, choice: str | Policy | None, scene: Any, rng: np.random.Generator) -> Policy:
         """A scripted policy by name (the family's default if None); a function is returned as it is."""
@@ -152,6 +155,10 @@ class Family(ABC):
 
     def paint(self, model: mujoco.MjModel, scene: Any, time: float) -> None:
         """Change what is drawn but not simulated to how it looks ``time`` seconds into the clip."""
+
+    def scale(self, scene: Any) -> float:
+        """By how much every length of a scene, the camera's distance too, is multiplied; pictures do not show it."""
+        return 1.0
 
     def task(self, scene: Any) -> str:
         """What is to be done, in a sentence."""

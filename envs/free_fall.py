@@ -1,207 +1,54 @@
-"""Free fall: one object dropped from rest onto a floor, seen by a static camera.
+"""Free fall: objects dropped onto a floor or a support, seen by a static camera.
 
-The first frame decides the fall, so a video model that is given the first frame can be
-judged frame by frame against MuJoCo. The scene is built from parameters only
-(:class:`DropScene`), and the same parameters give the same pixels.
+The first frame decides the fall, so a video model that is given the first frame can be judged
+frame by frame against MuJoCo. The scene is built from parameters only (:class:`DropScene`), and
+the same parameters give the same pixels. Where a gripper holds the object, its commanded motion
+is a clock in the picture, and it decides when the fall begins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
-import mujoco
+import gymnasium as gym
 import numpy as np
 
+from worldmodel.actions import ActionSpec
+from worldmodel.envs.drop_gripper import (
+    ACTION_SPEC,
+    FINGERS,
+    GRIPPER,
+    GRIPPER_POLICIES,
+    gripper_command,
+    gripper_memory,
+)
+from worldmodel.envs.drop_model import CONTACT_DURATION, build, check, collision_pairs, contact_reference, object_names
+from worldmodel.envs.drop_scene import COLOURS, DENSITY, DropObject, DropSampler, DropScene, mass_of
+from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, half_extents
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 
-COLOURS: dict[str, tuple[float, float, float]] = {
-    "red": (0.85, 0.12, 0.10),
-    "green": (0.12, 0.62, 0.18),
-    "blue": (0.12, 0.28, 0.88),
-    "yellow": (0.92, 0.78, 0.08),
-    "magenta": (0.80, 0.14, 0.68),
-    "cyan": (0.08, 0.68, 0.74),
-}
-SHAPES = ("box", "sphere", "cylinder", "capsule")
-CAMERA = "front"
-CONTACT_DURATION = 0.02  # s, how long a bounce takes; sets the floor's stiffness
-DENSITY = 600.0  # kg/m^3
-REST_SPEED = 0.02  # m/s
+__all__ = [
+    "COLOURS",
+    "CONTACT_DURATION",
+    "DENSITY",
+    "OBJECT_SETS",
+    "SHAPES",
+    "DropObject",
+    "DropSampler",
+    "DropScene",
+    "FreeFall",
+    "FreeFallEnv",
+    "FreeFallVectorEnv",
+    "contact_reference",
+]
 
-_GEOM_TYPES = {
-    "box": mujoco.mjtGeom.mjGEOM_BOX,
-    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
-}
-
-_DIMENSIONS = {"box": 3, "sphere": 1, "cylinder": 2, "capsule": 2}  # half sizes that matter
-
-_STAGE = f"""
-<mujoco model="free_fall">
-  <!-- Without it the extent follows the object, and with it the clipping planes and shadows. -->
-  <statistic extent="2.05" center="0 0 0.23" meansize="0.17"/>
-  <visual>
-    <headlight ambient="0.42 0.42 0.42" diffuse="0.28 0.28 0.28" specular="0 0 0"/>
-    <quality shadowsize="512" offsamples="4"/>
-    <map shadowclip="1.2" znear="0.05" zfar="40"/>
-  </visual>
-  <asset>
-    <texture type="skybox" builtin="gradient" rgb1="0.66 0.70 0.74" rgb2="0.86 0.87 0.88" width="64" height="64"/>
-  </asset>
-  <worldbody>
-    <light name="sun" type="directional" pos="0 0 4" dir="0 0 -1" diffuse="0.5 0.5 0.5" castshadow="true"/>
-    <geom name="floor" type="plane" size="8 8 0.1" rgba="0.62 0.60 0.58 1"/>
-    <camera name="{CAMERA}" pos="0 -3.1 0.95" xyaxes="1 0 0 0 0.1 1" fovy="34"/>
-    <body name="object"><freejoint/><geom name="object" type="sphere" size="0.1"/></body>
-  </worldbody>
-  <sensor>
-    <contact name="floor on object" geom1="floor" geom2="object" data="found force" reduce="netforce"/>
-  </sensor>
-</mujoco>
-"""
-
-
-@dataclass(frozen=True)
-class DropScene:
-    """Everything that decides a clip. SI units, world frame, z up, the floor at z = 0.
-
-    ``size`` holds MuJoCo half sizes: (x, y, z) of a box, (radius, 0, 0) of a sphere,
-    (radius, half length, 0) of a cylinder or capsule.
-    """
-
-    shape: str
-    size: tuple[float, float, float]  # m
-    colour: str
-    position: tuple[float, float, float]  # m, centre at t = 0
-    quaternion: tuple[float, float, float, float]  # w, x, y, z at t = 0
-    gravity: float = 9.81  # m/s^2, downwards
-    restitution: float = 0.47  # speed after a central bounce over speed before
-    friction: float = 0.7  # Coulomb coefficient against the floor
-
-
-@dataclass(frozen=True)
-class DropSampler:
-    """Ranges from which scenes are drawn; a number fixes a value, a pair is uniform."""
-
-    shapes: tuple[str, ...] = SHAPES
-    colours: tuple[str, ...] = tuple(COLOURS)
-    radius: tuple[float, float] = (0.12, 0.19)  # m, of the sphere of about equal volume
-    clearance: tuple[float, float] = (0.15, 1.0)  # m, lowest point above the floor
-    sideways: tuple[float, float] = (-0.45, 0.45)  # m, along the image
-    depth: tuple[float, float] = (-0.2, 0.2)  # m, towards and away from the camera
-    gravity: float | tuple[float, float] = 9.81
-    restitution: float | tuple[float, float] = 0.47
-    friction: float | tuple[float, float] = 0.7
-
-    def __call__(self, rng: np.random.Generator) -> DropScene:
-        shape = str(rng.choice(self.shapes))
-        size = _half_sizes(shape, rng.uniform(*self.radius), rng)
-        quaternion = rng.normal(size=4)
-        quaternion /= np.linalg.norm(quaternion)
-        lowest = _extent_below_centre(shape, size, quaternion)
-        x, y = rng.uniform(*self.sideways), rng.uniform(*self.depth)
-        z = lowest + rng.uniform(*self.clearance)
-        qw, qx, qy, qz = map(float, quaternion)
-        return DropScene(
-            shape=shape,
-            size=size,
-            colour=str(rng.choice(self.colours)),
-            position=(float(x), float(y), float(z)),
-            quaternion=(qw, qx, qy, qz),
-            gravity=_draw(self.gravity, rng),
-            restitution=_draw(self.restitution, rng),
-            friction=_draw(self.friction, rng),
-        )
-
-
-def _draw(value: float | tuple[float, float], rng: np.random.Generator) -> float:
-    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
-
-
-def _half_sizes(shape: str, radius: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    if shape == "box":
-        half = 0.8 * radius * rng.uniform(0.8, 1.25, size=3)
-        return (float(half[0]), float(half[1]), float(half[2]))
-    if shape == "sphere":
-        return (float(radius), 0.0, 0.0)
-    thickness, length = (0.8, rng.uniform(0.8, 1.2)) if shape == "cylinder" else (0.7, rng.uniform(0.5, 0.9))
-    return (float(thickness * radius), float(length * radius), 0.0)
-
-
-def _extent_below_centre(shape: str, size: tuple[float, float, float], quaternion: np.ndarray) -> float:
-    """Height in metres of the centre when the rotated shape touches the floor."""
-    rotation = np.zeros(9)
-    mujoco.mju_quat2Mat(rotation, quaternion)
-    down = np.abs(rotation.reshape(3, 3)[2])  # the world's z axis in body coordinates
-    radius, half_length, _ = size
-    if shape == "box":
-        return float(down @ np.asarray(size))
-    if shape == "sphere":
-        return radius
-    if shape == "capsule":
-        return float(radius + half_length * down[2])
-    return float(radius * np.hypot(down[0], down[1]) + half_length * down[2])
-
-
-def contact_reference(restitution: float) -> tuple[float, float]:
-    """MuJoCo ``solref`` (negative: stiffness, damping) of a bounce with the given restitution.
-
-    A mass on a damped spring that cannot pull leaves when the force ends, with a share
-    e = exp(-zeta (pi - 2 asin zeta) / sqrt(1 - zeta^2)) of its speed. The stiffness is such
-    that half an undamped period takes ``CONTACT_DURATION``.
-    """
-    grid = np.linspace(0.0, 1.0, 20_001)[1:-1]
-    left = np.exp(-grid * (np.pi - 2.0 * np.arcsin(grid)) / np.sqrt(1.0 - grid**2))
-    zeta = float(np.interp(-restitution, -left, grid))
-    omega = np.pi / CONTACT_DURATION
-    return -float(omega**2), -float(2.0 * zeta * omega)
-
-
-def _build(scene: DropScene) -> mujoco.MjSpec:
-    spec = mujoco.MjSpec.from_string(_STAGE)
-    spec.option.gravity = (0.0, 0.0, -scene.gravity)
-    body, geom, floor = spec.body("object"), spec.geom("object"), spec.geom("floor")
-    body.pos, body.quat = scene.position, scene.quaternion
-    geom.type = _GEOM_TYPES[scene.shape]
-    geom.size = scene.size
-    geom.density = DENSITY
-    geom.rgba = (*COLOURS[scene.colour], 1.0)
-    stiffness, damping = contact_reference(scene.restitution)
-    for each in (geom, floor):
-        each.friction = (scene.friction, 0.003, 0.0005)
-        each.condim = 6
-        each.solref = (stiffness, damping)
-        each.solimp = (0.99, 0.999, 0.001, 0.5, 2.0)
-    return spec
-
-
-def _check_scene(scene: DropScene) -> None:
-    def refuse(name: str, got: Any, expected: str) -> None:
-        raise ValueError(f"{name}: got {got!r}, expected {expected}; change it in the scene or its options")
-
-    if scene.shape not in SHAPES:
-        refuse("shape", scene.shape, f"one of {', '.join(SHAPES)}")
-    if scene.colour not in COLOURS:
-        refuse("colour", scene.colour, f"one of {', '.join(COLOURS)}")
-    if len(scene.size) != 3 or not all(half > 0 for half in scene.size[: _DIMENSIONS[scene.shape]]):
-        refuse("size", scene.size, f"three half sizes in metres, the first {_DIMENSIONS[scene.shape]} above 0")
-    if len(scene.position) != 3 or not np.isfinite(scene.position).all():
-        refuse("position", scene.position, "three finite coordinates in metres")
-    if len(scene.quaternion) != 4 or not 0.999 < np.linalg.norm(scene.quaternion) < 1.001:
-        refuse("quaternion", scene.quaternion, "four numbers of norm 1")
-    if not 0.14 <= scene.restitution < 1.0:
-        refuse("restitution", scene.restitution, "at least 0.14 (a critically damped floor) and below 1")
-    if not scene.gravity >= 0.0:
-        refuse("gravity", scene.gravity, "m/s^2 downwards, at least 0")
-    if not scene.friction >= 0.0:
-        refuse("friction", scene.friction, "at least 0")
-    lowest = _extent_below_centre(scene.shape, scene.size, np.asarray(scene.quaternion))
-    if scene.position[2] < lowest:
-        refuse("position", scene.position, f"a centre at least {lowest:.3f} m above the floor")
+REST_SPEED = 0.02  # m/s at scale 1; of the whole kinetic energy, as if all of it were translation
+ROLLING = 0.2  # a rolling object's contact point moves at less than this share of its speed
 
 
 def _watch(scene: DropScene, rng: np.random.Generator) -> Policy:
@@ -210,7 +57,14 @@ def _watch(scene: DropScene, rng: np.random.Generator) -> Policy:
 
 
 class FreeFall(Family):
-    """One object falls, bounces and comes to rest; the task is fulfilled once it lies still on the floor."""
+    """Objects fall, bounce, roll and come to rest; the task is fulfilled once *the* object lies still.
+
+    The structure is the sampler's: ``objects`` (1 to 4), ``support`` and ``release``. With
+    ``release="gripper"`` an action is the gripper's velocity in m/s and its opening, and
+    ``agent_pos`` its grip point (3) in m and its opening; otherwise there is nothing to do.
+
+    In what follows N counts the objects that fall, which are the first N of ``Truth.objects``.
+    """
 
     id = "worldmodel/FreeFall-v0"
     sampler_type = DropSampler
@@ -218,53 +72,208 @@ class FreeFall(Family):
     policies = {"watch": _watch}
     max_timestep = 0.00125
     signals = {
-        "contact": "touched the floor since the frame before",
-        "contact_force": "N, mean vertical force of the floor since the frame before",
-        "impact_time": "s, first touch of the floor; inf before it",
-        "success": "at rest on the floor",
+        "contact": "touched the floor or a support since the frame before",
+        "contact_force": "N, mean vertical force of floor and support since the frame before",
+        "impact_time": "s, first touch of the floor or a support; inf before it",
+        "contacts": "(N,) as contact, of each object",
+        "impact_times": "(N,) s, as impact_time, of each object",
+        "collisions": "(N,) touched another object, the screen or the gripper since the frame before",
+        "rolling": "(N,) rolls or tips over: moves while its contact point with floor or support stands still",
+        "rest": "(N,) at rest on floor or support",
+        "energy": "J, kinetic and potential of all objects; what a contact stores for its duration is left out",
+        "held": "in the gripper",
+        "release_time": "s, when the gripper let go; inf before it",
+        "success": "the object is at rest on floor or support",
     }
 
-    def check(self, scene: DropScene) -> None:
-        """Refuse impossible shapes, sizes, poses and physical constants."""
-        _check_scene(scene)
+    def __init__(self, sampler: Any = None, **ranges: Any) -> None:
+        super().__init__(sampler, **ranges)
+        self._names = object_names(self.sampler.objects)
+        self._pairs = collision_pairs(self.sampler.objects, self.sampler.support, self.sampler.release)
+        self._has_gripper = self.sampler.release == "gripper"
+        if self._has_gripper:
+            self.policies = GRIPPER_POLICIES  # type: ignore[misc]
 
-    def build(self, scene: DropScene) -> mujoco.MjSpec:
-        """Floor, sun, camera and the object."""
-        return _build(scene)
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The N objects that fall, then the gripper and its fingers."""
+        return (*self._names, GRIPPER, *FINGERS) if self._has_gripper else self._names
+
+    @property
+    def action_spec(self) -> ActionSpec | None:
+        """The gripper's velocity and opening, or nothing to do."""
+        return ACTION_SPEC if self._has_gripper else None
+
+    @property
+    def observation_spaces(self) -> dict[str, gym.spaces.Box]:
+        """The gripper's grip point and opening; without a gripper, the clock."""
+        if not self._has_gripper:
+            return super().observation_spaces
+        return {"agent_pos": gym.spaces.Box(-np.inf, np.inf, (4,), np.float64)}
+
+    def check(self, scene: DropScene) -> None:
+        """Refuse impossible shapes, sizes, poses and constants, and other things than this family was made with."""
+        made_with = {
+            "objects": (len(scene.objects), self.sampler.objects),
+            "support": (scene.support, self.sampler.support),
+            "release": (scene.release, self.sampler.release),
+        }
+        for name, (got, expected) in made_with.items():
+            if got != expected:
+                raise ValueError(
+                    f"{name}: got {got!r}, expected {expected!r} as in the environment; make one with {name}={got!r}"
+                )
+        check(scene)
+
+    def build(self, scene: DropScene) -> Any:
+        """Floor, sun, camera, support, objects and gripper."""
+        return build(scene)
 
     def memory(self, scene: DropScene) -> dict[str, Any]:
-        """When the object first touched the floor."""
-        return {"impact_time": np.inf}
+        """Masses, when the objects first touched floor or support, and the gripper's command."""
+        values = {
+            "impact_times": np.full(len(scene.objects), np.inf),
+            "release_time": np.inf,
+            "mass": [mass_of(thing, scene.scale) for thing in scene.objects],
+            "gravity": scene.gravity,
+            "rest_speed": REST_SPEED * math.sqrt(scene.scale),
+            "held": False,
+            "timestep": 0.0,
+        }
+        if self._has_gripper:
+            values |= gripper_memory(
+                scene.position,
+                half_extents(scene.shape, scene.size, scene.quaternion),
+                scene.support_height,
+                scene.scale,
+            )
+        return values
+
+    def command(self, actions: np.ndarray, memory: Memory, substeps: int) -> dict[str, np.ndarray]:
+        """The gripper's servos and whether it holds."""
+        return gripper_command(actions, memory, substeps)
 
     def measure(self, readings: Readings, memory: Memory) -> Signals:
-        """Contact with the floor between the frames, and rest."""
-        force = readings.before("floor on object")[:, :, -1]  # (n, substeps) N
-        touched = force > 0.0
-        contact = touched.any(axis=1)
-        if touched.shape[1]:
-            first = np.take_along_axis(readings.times_before(), touched.argmax(axis=1)[:, None], axis=1)[:, 0]
-            new = contact & np.isinf(memory["impact_time"])
-            memory["impact_time"] = np.where(new, first, memory["impact_time"])
-        speed = np.linalg.norm(readings["velocity of object"], axis=1)
+        """Contacts between the frames, and how the objects move at the frame."""
+        force = np.stack([readings.before(f"support of {name}")[:, :, 3] for name in self._names], axis=2)
+        touched = force > 0.0  # (n, substeps, N)
+        self._keep_times(readings, memory, touched)
+        speed, rolling = self._motion(readings, memory)
+        supported = np.stack([readings[f"support of {name}"][:, 3] > 0.0 for name in self._names], axis=1)
+        rest = supported & (speed < memory["rest_speed"][:, None])
+        contacts = np.logical_or.reduce(touched, axis=1)
         return {
-            "contact": contact,
-            "contact_force": force.mean(axis=1) if force.shape[1] else np.zeros(len(force)),
-            "impact_time": memory["impact_time"].copy(),
-            "success": contact & (speed < REST_SPEED),
+            "contact": contacts[:, 0],
+            "contact_force": force[:, :, 0].mean(axis=1) if force.shape[1] else np.zeros(len(force)),
+            "impact_time": memory["impact_times"][:, 0].copy(),
+            "contacts": contacts,
+            "impact_times": memory["impact_times"].copy(),
+            "collisions": self._collisions(readings),
+            "rolling": supported & rolling & ~rest,
+            "rest": rest,
+            "energy": self._energy(readings, memory, speed),
+            "held": memory["held"].copy(),
+            "release_time": memory["release_time"].copy(),
+            "success": rest[:, 0],
         }
 
+    def observe(self, readings: Readings, memory: Memory, signals: Signals) -> dict[str, np.ndarray]:
+        """The gripper's grip point in m and opening, 0 to 1; without a gripper, the clock."""
+        if not self._has_gripper:
+            return super().observe(readings, memory, signals)
+        left, right = (readings[f"position of {name}"][:, 0] for name in FINGERS)
+        opening = ((right - left) / 2 - memory["closed"]) / memory["travel"]
+        return {"agent_pos": np.column_stack([readings[f"position of {GRIPPER}"], opening])}
+
     def outcome(self, scene: DropScene, time: np.ndarray, signals: Signals) -> dict[str, Any]:
-        """Whether it lies still at the end and when it first touched the floor (None if it never did)."""
-        impact = float(signals["impact_time"][-1])
-        return {"success": bool(signals["success"][-1]), "impact_time": None if np.isinf(impact) else impact}
+        """Whether the object lies still at the end, when things first touched floor or support and were let go.
+
+        A time is None where there is none.
+        """
+        return {
+            "success": bool(signals["success"][-1]),
+            "impact_time": _finite(signals["impact_time"][-1]),
+            "impact_times": [_finite(impact) for impact in signals["impact_times"][-1]],
+            "release_time": _finite(signals["release_time"][-1]),
+        }
+
+    def scale(self, scene: DropScene) -> float:
+        """Of all lengths."""
+        return scene.scale
 
     def task(self, scene: DropScene) -> str:
         """What the picture shows, as a prompt."""
-        return f"A {scene.colour} {scene.shape} falls to the floor, bounces and comes to rest. Static camera."
+        things = [f"a {thing.colour} {thing.shape}" for thing in scene.objects]
+        if scene.release == "gripper":
+            things[0] += " let go by a gripper"
+        where = {"none": "to the floor", "table": "onto a table", "ramp": "onto a ramp", "ledge": "behind a screen"}
+        falls, bounces, comes = ("fall", "bounce", "come") if scene.others else ("falls", "bounces", "comes")
+        who = " and ".join([*([", ".join(things[:-1])] if things[:-1] else []), things[-1]])
+        text = f"{who} {falls} {where[scene.support]}, {bounces} and {comes} to rest. Static camera."
+        return text[0].upper() + text[1:]
+
+    def scene_from_json(self, document: Mapping[str, Any]) -> DropScene:
+        """The scene that ``Truth.scene`` describes; what an older one leaves out has its default."""
+        scene = super().scene_from_json({**document, "others": ()})
+        return dataclasses.replace(scene, others=tuple(_object_from_json(one) for one in document.get("others", ())))
+
+    def _keep_times(self, readings: Readings, memory: Memory, touched: np.ndarray) -> None:
+        """First touches, and the time at which the gripper let go: the start of the frame in which it was told to."""
+        memory["timestep"] = np.full(len(touched), readings.timestep)
+        if not touched.shape[1]:
+            return
+        times = readings.times_before()
+        first = np.take_along_axis(times, touched.argmax(axis=1), axis=1)
+        new = touched.any(axis=1) & np.isinf(memory["impact_times"])
+        memory["impact_times"] = np.where(new, first, memory["impact_times"])
+        if self._has_gripper:
+            new = ~memory["held"] & np.isinf(memory["release_time"])
+            memory["release_time"] = np.where(new, times[:, 0] - readings.timestep, memory["release_time"])
+
+    def _motion(self, readings: Readings, memory: Memory) -> tuple[np.ndarray, np.ndarray]:
+        """Of each object (n, N): the speed in m/s with all its kinetic energy in it, and whether its contact stands."""
+        speeds, rolling = [], []
+        for index, name in enumerate(self._names):
+            velocity, spin = readings[f"velocity of {name}"], readings[f"angular_velocity of {name}"]
+            momentum = readings[f"spin of {name}"]  # N m s, about the centre of mass
+            squared = (velocity**2).sum(axis=1)
+            speeds.append(np.sqrt(squared + np.maximum((spin * momentum).sum(axis=1), 0.0) / memory["mass"][:, index]))
+            arm = readings[f"support of {name}"][:, 4:] - readings[f"position of {name}"]
+            slip = np.linalg.norm(velocity + np.cross(spin, arm), axis=1)
+            rolling.append(slip < ROLLING * np.sqrt(squared))
+        return np.stack(speeds, axis=1), np.stack(rolling, axis=1)
+
+    def _energy(self, readings: Readings, memory: Memory, speed: np.ndarray) -> np.ndarray:
+        height = np.stack([readings[f"position of {name}"][:, 2] for name in self._names], axis=1)
+        return (memory["mass"] * (0.5 * speed**2 + memory["gravity"][:, None] * height)).sum(axis=1)
+
+    def _collisions(self, readings: Readings) -> np.ndarray:
+        collided = np.zeros((len(readings.time), len(self._names)), bool)
+        for one, other in self._pairs:
+            met = (readings.before(f"{one} on {other}")[:, :, 0] > 0.0).any(axis=1)
+            for name in {one, other} & set(self._names):
+                collided[:, self._names.index(name)] |= met
+        return collided
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _object_from_json(document: Mapping[str, Any]) -> DropObject:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+    }
+    return DropObject(**values)
 
 
 class FreeFallEnv(SceneEnv):
-    """Watch one object fall; ``action_space`` is ``Discrete(1)``."""
+    """Watch objects fall, or let a gripper drop one.
+
+    Options beside those of :class:`SceneEnv` are the fields of :class:`DropSampler`, such as
+    ``objects=3``, ``support="ledge"``, ``release="gripper"``, ``gravity=(1.0, 10.0)``. Without a
+    gripper ``action_space`` is ``Discrete(1)``.
+    """
 
     family_type = FreeFall
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -16,6 +18,8 @@ class Eye:
 
     A GL context with the meshes in it costs as much to make as a clip to render, so there is
     one, bound to a model of its own into which the numbers of the scene in view are copied.
+    Scaled scenes are drawn at scale 1, with every length divided by ``Family.scale``: that keeps
+    each pixel, and the context, which holds the sizes of planes and the reach of shadows.
     """
 
     def __init__(self, simulation: Simulation, height: int, width: int) -> None:
@@ -24,10 +28,9 @@ class Eye:
         self._size = (height, width)
         self._model = simulation.batch.get_model(0)
         self._data = mujoco.MjData(self._model)
-        # Otherwise a picture may be no larger than 640 x 480.
-        self._model.vis.global_.offheight, self._model.vis.global_.offwidth = height, width
-        self._renderer = mujoco.Renderer(self._model, height, width, MAX_GEOMS)
         self._options = mujoco.MjvOption()
+        self._scale = 1.0
+        self._renderer: Any = None  # made at the first look, at scale 1
 
     def look(self, index: int) -> None:
         """Turn to simulation ``index`` as it is now."""
@@ -35,7 +38,12 @@ class Eye:
         simulation.batch.get_model(index, self._model)
         simulation.batch.get_data(index, self._data)
         simulation.family.paint(self._model, simulation.scenes[index], float(self._data.time))
+        self._scale = simulation.family.scale(simulation.scenes[index])
+        if self._scale != 1.0:
+            _shrink(self._model, self._data, self._scale)
         mujoco.mj_forward(self._model, self._data)
+        if self._renderer is None:
+            self._make_context()
 
     def colour(self) -> np.ndarray:
         """Image (H, W, 3) uint8."""
@@ -60,17 +68,26 @@ class Eye:
         """Distances (H, W) float32 in metres along the optical axis."""
         self._renderer.enable_depth_rendering()
         try:
-            return self._without_shadows()
+            return self._without_shadows() * np.float32(self._scale)
         finally:
             self._renderer.disable_depth_rendering()
 
     def camera(self) -> Camera:
         """The pinhole camera of these pictures."""
-        return camera_of(self._model, self._data, self._camera, *self._size)
+        camera = camera_of(self._model, self._data, self._camera, *self._size)
+        camera.world_to_camera[:3, 3] *= self._scale
+        return camera
 
     def close(self) -> None:
         """Free the GL context."""
-        self._renderer.close()
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _make_context(self) -> None:
+        height, width = self._size
+        # Otherwise a picture may be no larger than 640 x 480.
+        self._model.vis.global_.offheight, self._model.vis.global_.offwidth = height, width
+        self._renderer = mujoco.Renderer(self._model, height, width, MAX_GEOMS)
 
     def _without_shadows(self) -> np.ndarray:
         self._renderer.update_scene(self._data, self._camera, self._options)
@@ -80,6 +97,22 @@ class Eye:
             return self._renderer.render()
         finally:
             self._renderer.scene.flags[shadow] = 1
+
+
+def _shrink(model: mujoco.MjModel, data: mujoco.MjData, scale: float) -> None:
+    """Divide every length that decides a picture, but not the physics, by ``scale``."""
+    for lengths in (model.body_pos, model.geom_pos, model.geom_size, model.site_pos, model.jnt_pos, model.cam_pos):
+        lengths /= scale
+    model.light_pos /= scale
+    model.stat.extent /= scale
+    model.stat.meansize /= scale
+    model.stat.center /= scale
+    data.mocap_pos /= scale
+    for kind, address in zip(model.jnt_type, model.jnt_qposadr, strict=True):
+        if kind == mujoco.mjtJoint.mjJNT_FREE:
+            data.qpos[address : address + 3] /= scale
+        elif kind == mujoco.mjtJoint.mjJNT_SLIDE:
+            data.qpos[address] /= scale
 
 
 def camera_of(model: mujoco.MjModel, data: mujoco.MjData, name: str, height: int, width: int) -> Camera:

@@ -14,6 +14,8 @@ from worldmodel.envs.rendering import Eye
 from worldmodel.envs.simulation import Simulation
 from worldmodel.truth import Truth
 
+MIN_SIDE, MAX_SIDE = 16, 8192  # pixels of a picture
+
 
 class Options:
     """What every environment, single or vector, is told beside its family's options; refuses what cannot be.
@@ -40,16 +42,17 @@ class Options:
         terminate: bool,
         options: dict[str, Any],
     ) -> None:
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         fps = family.fps if fps is None else fps
         num_frames = family.num_frames if num_frames is None else num_frames
-        if min(height, width) < 16:
-            raise ValueError(f"image_size: got {image_size}, expected at least 16 x 16 pixels; ask for a larger image")
-        if num_frames < 2 or not fps > 0:
-            raise ValueError(f"num_frames, fps: got {num_frames}, {fps}, expected at least 2 frames and fps above 0")
+        whole = isinstance(num_frames, (int, np.integer)) and num_frames >= 2
+        if not whole or not isinstance(fps, (int, float, np.number)) or not 0 < fps < np.inf:
+            raise ValueError(
+                f"num_frames, fps: got {num_frames!r}, {fps!r}, expected at least 2 whole frames and "
+                "a finite number above 0; change them"
+            )
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
-        self.image_size = (int(height), int(width))
+        self.image_size = _height_and_width(image_size)
         self.fps, self.num_frames, self.pixels = float(fps), int(num_frames), pixels
         self.render_mode, self.terminate = render_mode, terminate
         self.family = family(**options)
@@ -72,6 +75,23 @@ class Options:
             return gym.spaces.Discrete(1)
         return gym.spaces.Box(np.float32(spec.low), np.float32(spec.high), dtype=np.float32)
 
+    def check_action(self, action: Any, num_envs: int | None = None) -> np.ndarray | None:
+        """An action, or one for each of ``num_envs``, as float64; None where there is nothing to do.
+
+        Raises:
+            ValueError: a wrong shape, NaN or a number out of bounds.
+        """
+        leading = () if num_envs is None else (num_envs,)
+        if self.action_spec is None:
+            if np.shape(action) != leading or not np.array_equal(action, np.zeros(leading)):
+                raise ValueError(f"action: got {action!r}, expected 0 (shape {leading}), the only choice; pass it")
+            return None
+        expected = (*leading, len(self.action_spec.names))
+        checked = self.action_spec.check(action)
+        if checked.shape != expected:
+            raise ValueError(f"action: got shape {checked.shape}, expected {expected}; pass one action an environment")
+        return checked
+
     def draw(self, rng: np.random.Generator, options: dict[str, Any] | None) -> Any:
         """The scene that ``reset`` starts: drawn, or given whole as ``scene``, single fields replaced."""
         options = dict(options or {})
@@ -89,6 +109,17 @@ class Options:
         scene = dataclasses.replace(scene, **options)
         self.family.check(scene)
         return scene
+
+
+def _height_and_width(image_size: Any) -> tuple[int, int]:
+    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    whole = len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides)
+    if not whole or not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
+        raise ValueError(
+            f"image_size: got {image_size!r}, expected {MIN_SIDE} to {MAX_SIDE} pixels, or a pair of height and "
+            "width; change it"
+        )
+    return int(sides[0]), int(sides[1])
 
 
 class SceneEnv(gym.Env):
@@ -155,7 +186,8 @@ class SceneEnv(gym.Env):
         """One frame later, after 1 / fps seconds of physics."""
         if self.scene is None:
             raise RuntimeError("step: got no scene, expected reset() before the first step; call reset()")
-        self._simulation.step(None if self.action_spec is None else self.action_spec.check(action)[None])
+        checked = self.settings.check_action(action)
+        self._simulation.step(None if checked is None else checked[None])
         signals = self._simulation.signals
         terminated = self.settings.terminate and bool(signals["success"][0])
         truncated = int(self._simulation.frame[0]) >= self.num_frames - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from worldmodel.envs.family import Family
+from worldmodel.envs.render_pool import RenderPool
 from worldmodel.envs.rendering import Eye
 from worldmodel.envs.scene_env import Options
 from worldmodel.envs.simulation import Simulation
@@ -27,6 +29,8 @@ class SceneVectorEnv(VectorEnv):
         autoreset_mode: when an ended scene starts anew, a member of Gymnasium's ``AutoresetMode``
             or its value; in mode ``DISABLED`` the caller resets by ``options={"reset_mask": mask}``.
         threads: physics threads, 0 for one a core.
+        render_workers: processes that render; 0 renders in this one. See
+            :class:`~worldmodel.envs.render_pool.RenderPool`.
     """
 
     metadata = {
@@ -47,10 +51,17 @@ class SceneVectorEnv(VectorEnv):
         terminate: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int = 0,
+        render_workers: int = 0,
         **options: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs: got {num_envs}, expected at least 1; ask for one or more")
+        if num_envs < 1 or threads < 0 or render_workers < 0:
+            raise ValueError(
+                f"num_envs, threads, render_workers: got {num_envs}, {threads}, {render_workers}, "
+                "expected at least 1, 0 and 0; give larger numbers"
+            )
+        modes = [mode.value for mode in AutoresetMode]
+        if autoreset_mode not in (*AutoresetMode, *modes):
+            raise ValueError(f"autoreset_mode: got {autoreset_mode!r}, expected one of {', '.join(modes)}; choose one")
         self.settings = Options(self.family_type, image_size, fps, num_frames, pixels, render_mode, terminate, options)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.num_envs, self.render_mode = num_envs, render_mode
@@ -65,9 +76,16 @@ class SceneVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._simulation = Simulation(self.family, num_envs, fps=self.settings.fps, threads=threads)
-        self._generators: list[np.random.Generator] | None = None
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._ended = np.zeros(num_envs, bool)
         self._eye: Eye | None = None
+        self._render_workers = render_workers
+        self._pool: RenderPool | None = None
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:
+        """The generator of each sub-environment; None before its first reset."""
+        return tuple(self._generators)
 
     @property
     def scenes(self) -> tuple[Any, ...]:
@@ -75,29 +93,29 @@ class SceneVectorEnv(VectorEnv):
         return tuple(self._simulation.scenes)
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start new scenes: all of them, or those of ``options["reset_mask"]`` (num_envs,) bool."""
         options = dict(options or {})
         mask = self._mask(options.pop("reset_mask", None))
-        self._seed(seed)
-        self._start(np.nonzero(mask)[0], options)
-        return self._observation(), self._info()
+        ids = np.nonzero(mask)[0]
+        self._seed(seed, ids)
+        self._start(ids, options)
+        return self._observation(), self._info(mask)
 
     def step(self, actions: Any) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One frame later everywhere; what has ended is dealt with as ``autoreset_mode`` says."""
-        if self._generators is None:
+        if self._generators[0] is None:
             raise RuntimeError("step: got no scenes, expected reset() before the first step; call reset()")
-        actions = self._checked(actions)
-        waiting = self._ended.copy()
+        actions = self.settings.check_action(actions, self.num_envs)
+        waiting = self._ended
         if waiting.any() and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ValueError(
                 f"step: got ended sub-environments {np.nonzero(waiting)[0].tolist()}, expected them to be reset; "
                 'call reset(options={"reset_mask": mask})'
             )
         moving = np.nonzero(~waiting)[0]
-        if waiting.any():
-            self._start(np.nonzero(waiting)[0], {})
+        self._start(np.nonzero(waiting)[0], {})
         if len(moving):
             self._simulation.step(None if actions is None else actions[moving], moving)
         signals = self._simulation.signals
@@ -105,12 +123,10 @@ class SceneVectorEnv(VectorEnv):
         terminated = ~waiting & signals["success"] & self.settings.terminate
         truncated = ~waiting & (self._simulation.frame >= self.settings.num_frames - 1)
         self._ended = terminated | truncated
-        if self._ended.any() and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = {"final_obs": self._observation(), "final_info": self._info(), "_final_obs": self._ended.copy()}
-            final["_final_info"] = self._ended.copy()
-            self._start(np.nonzero(self._ended)[0], {})
-            return self._observation(), reward, terminated, truncated, {**self._info(), **final}
-        return self._observation(), reward, terminated, truncated, self._info()
+        observation, info = self._observation(), self._info()
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
+            observation, info = self._restart(observation)
+        return observation, reward, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The current image (H, W, 3) uint8 of every sub-environment."""
@@ -118,9 +134,10 @@ class SceneVectorEnv(VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer."""
-        if self._eye is not None:
-            self._eye.close()
-            self._eye = None
+        for each in (self._eye, self._pool):
+            if each is not None:
+                each.close()
+        self._eye = self._pool = None
 
     def _mask(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -129,55 +146,73 @@ class SceneVectorEnv(VectorEnv):
             raise ValueError(f"reset_mask: got {mask!r}, expected a bool array of shape ({self.num_envs},); pass one")
         if not mask.any():
             raise ValueError("reset_mask: got no True, expected at least one sub-environment; leave the call out")
-        if self._generators is None and not mask.all():
+        if self._generators[0] is None and not mask.all():
             raise ValueError("reset_mask: got some sub-environments, expected all in the first reset; leave it out")
         return mask
 
-    def _seed(self, seed: int | list[int | None] | None) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None, ids: np.ndarray) -> None:
         seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)] if not isinstance(seed, list) else seed
+            list(seed)
+            if isinstance(seed, Sequence)
+            else [None if seed is None else seed + i for i in range(self.num_envs)]
         )
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: got {len(seeds)} seeds, expected {self.num_envs}; give one a sub-environment")
-        known: list[np.random.Generator | None] = list(self._generators or [None] * self.num_envs)
-        self._generators = [
-            gym.utils.seeding.np_random(new)[0] if old is None or new is not None else old
-            for old, new in zip(known, seeds, strict=True)
-        ]
+        for index in ids:
+            if seeds[index] is not None or self._generators[index] is None:
+                self._generators[index] = gym.utils.seeding.np_random(seeds[index])[0]
 
     def _start(self, ids: np.ndarray, options: dict[str, Any]) -> None:
-        assert self._generators is not None
-        scenes = [self.settings.draw(self._generators[index], options) for index in ids]
-        self._simulation.reset(scenes, ids)
+        if len(ids):
+            self._simulation.reset([self.settings.draw(self._generators[index], options) for index in ids], ids)
+            if self._pool is not None:
+                self._pool.start(ids)
+        self._ended = self._ended.copy()
         self._ended[ids] = False
 
-    def _checked(self, actions: Any) -> np.ndarray | None:
-        if self.action_spec is None:
-            return None
-        checked = self.action_spec.check(actions)
-        if checked.shape[0] != self.num_envs or checked.ndim != 2:
-            raise ValueError(
-                f"actions: got shape {checked.shape}, expected {(self.num_envs, len(self.action_spec.names))}; "
-                "pass one action a sub-environment"
-            )
-        return checked
+    def _restart(self, final: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start anew what has just ended; its last frame goes into the info."""
+        ended = self._ended
+        final_obs = np.full(self.num_envs, None, object)
+        for index in np.nonzero(ended)[0]:
+            final_obs[index] = {name: value[index] for name, value in final.items()}
+        info = {"final_obs": final_obs, "final_info": self._info(ended)}
+        self._start(np.nonzero(ended)[0], {})
+        info |= {"_final_obs": ended, "_final_info": ended.copy()}
+        return self._observation(final, ended), {**self._info(), **info}
 
-    def _pictures(self) -> list[np.ndarray]:
+    def _pictures(self, earlier: np.ndarray | None = None, changed: np.ndarray | None = None) -> np.ndarray:
+        """Images (num_envs, H, W, 3); with ``earlier`` ones, only those that ``changed`` are rendered again."""
+        ids = np.arange(self.num_envs) if changed is None else np.nonzero(changed)[0]
+        if self._render_workers:
+            return self._render_elsewhere(ids)
         if self._eye is None:
             self._eye = Eye(self._simulation, *self.settings.image_size)
-        pictures = []
-        for index in range(self.num_envs):
+        shape = (self.num_envs, *self.settings.image_size, 3)
+        pictures = np.empty(shape, np.uint8) if earlier is None else earlier.copy()
+        for index in ids:
             self._eye.look(index)
-            pictures.append(self._eye.colour())
+            pictures[index] = self._eye.colour()
         return pictures
 
-    def _observation(self) -> dict[str, np.ndarray]:
-        observation = {name: value.copy() for name, value in self._simulation.observation.items()}
-        return {**observation, "pixels": np.stack(self._pictures())} if self.settings.pixels else observation
+    def _render_elsewhere(self, ids: np.ndarray) -> np.ndarray:
+        if self._pool is None:
+            self._pool = RenderPool(self._simulation, *self.settings.image_size, self._render_workers)
+            self._pool.start(np.arange(self.num_envs))
+        return self._pool.render(ids)
 
-    def _info(self) -> dict[str, Any]:
+    def _observation(
+        self, earlier: dict[str, np.ndarray] | None = None, changed: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        observation = {name: value.copy() for name, value in self._simulation.observation.items()}
+        if self.settings.pixels:
+            observation["pixels"] = self._pictures(earlier["pixels"] if earlier else None, changed)
+        return observation
+
+    def _info(self, known: np.ndarray | None = None) -> dict[str, Any]:
+        """Everything known of the sub-environments; the masks say of which (``known``, all if None)."""
         signals = self._simulation.signals
-        values = {**self._simulation.objects(), **{name: value.copy() for name, value in signals.items()}}
+        values = self._simulation.objects() | {name: value.copy() for name, value in signals.items()}
         values |= {"time": self._simulation.time(), "is_success": signals["success"].astype(bool)}
-        present = {f"_{name}": np.ones(self.num_envs, bool) for name in values}
-        return {**values, **present}
+        known = np.ones(self.num_envs, bool) if known is None else known
+        return values | {f"_{name}": known.copy() for name in values}

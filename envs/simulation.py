@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mujoco
@@ -76,7 +77,7 @@ class Simulation:
     def reset(self, scenes: Sequence[Any], ids: np.ndarray | None = None) -> None:
         """Start the given scenes in the simulations ``ids`` (all if None)."""
         ids = np.arange(self.num) if ids is None else np.asarray(ids)
-        models = [self.compile(scene) for scene in scenes]  # refuses a scene before anything is changed
+        models = self._compile_all(scenes)  # refuses a scene before anything is changed
         for index, scene, model in zip(ids, scenes, models, strict=True):
             self.scenes[index], self._models[index] = scene, model
         self.batch.set_models(self._models)
@@ -86,7 +87,11 @@ class Simulation:
         self._measure(ids, np.zeros((len(ids), 0, self._sensordata.shape[1])))
 
     def step(self, actions: np.ndarray | None = None, ids: np.ndarray | None = None) -> None:
-        """Advance the simulations ``ids`` (all if None) by one frame under actions (n, A)."""
+        """Advance the simulations ``ids`` (all if None) by one frame under actions (n, A).
+
+        Raises:
+            ValueError: MuJoCo found a simulation unstable.
+        """
         ids = np.arange(self.num) if ids is None else np.asarray(ids)
         memory = {name: value[ids] for name, value in self._memory.items()}
         control: dict[str, Any] = {}
@@ -98,6 +103,7 @@ class Simulation:
         record = self.batch.rollout(self.substeps, record=("sensordata",), ids=chosen, **control)
         self.batch.forward(chosen)
         self.frame[ids] += 1
+        self._check_time(ids)
         self._measure(ids, record["sensordata"])
 
     def objects(self) -> dict[str, np.ndarray]:
@@ -121,6 +127,23 @@ class Simulation:
             "time": float(self.batch.bind("time")[index]),
             "is_success": bool(self.signals["success"][index]),
         }
+
+    def _compile_all(self, scenes: Sequence[Any]) -> list[mujoco.MjModel]:
+        threads = min(self.batch.nthread, len(scenes))
+        if threads < 2:
+            return [self.compile(scene) for scene in scenes]
+        with ThreadPoolExecutor(threads) as pool:  # MuJoCo's compiler lets other threads run
+            return list(pool.map(self.compile, scenes))
+
+    def _check_time(self, ids: np.ndarray) -> None:
+        """A simulation that becomes unstable is stopped by MuJoCo, and without a word would show a standstill."""
+        missing = self.frame[ids] / self.fps - self.batch.bind("time")[ids]
+        if (missing > 0.5 * self.timestep).any():
+            stopped = ids[missing > 0.5 * self.timestep][0]
+            raise ValueError(
+                f"scene: got one that becomes unstable in simulation {stopped} before frame {self.frame[stopped]}, "
+                "expected finite accelerations; change its options"
+            )
 
     def _measure(self, ids: np.ndarray, before: np.ndarray) -> None:
         memory = {name: value[ids] for name, value in self._memory.items()}

@@ -1,0 +1,95 @@
+"""The stage of a fall: where the camera stands, and the supports that can stand under the objects.
+
+Metres at scale 1, world frame, z up, the floor at z = 0, the camera looking along +y.
+
+* ``table``: a table; what misses it or rolls off reaches the floor.
+* ``ramp``: a plank that slopes down to the right of the picture, its upper edge ``support_height`` high.
+* ``ledge``: a block behind a screen past which the camera does not see. How high it is, or whether
+  there is one (height 0), cannot be told from the first frame.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mujoco
+import numpy as np
+
+CAMERA = "front"
+CAMERA_POSITION = (0.0, -3.1, 0.95)
+CAMERA_TILT = 0.1  # downward slope of the optical axis
+CAMERA_FOVY = 34.0  # degrees
+
+# m, of each support: the range that is drawn by default, and what is allowed.
+HEIGHTS: dict[str, tuple[float | tuple[float, float], tuple[float, float]]] = {
+    "none": (0.0, (0.0, 0.0)),
+    "table": ((0.2, 0.4), (0.1, 0.8)),
+    "ramp": ((0.25, 0.6), (0.05, 1.0)),
+    "ledge": ((0.1, 0.3), (0.0, 0.32)),
+}
+SUPPORTS = tuple(HEIGHTS)
+RAMP_LENGTH, RAMP_FOOT = 1.2, 0.55  # along the slope, and the x of its lower edge
+SCREEN_Y, SCREEN_HEIGHT = -0.6, 0.52
+_TABLE_HALF, _THICKNESS = (0.62, 0.42), 0.03
+_LEDGE_HALF, _LEDGE_DEPTH = (0.62, 0.4, 0.3), -0.05
+_COLOUR = "0.50 0.48 0.46 1"
+
+SUPPORT_GEOMS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "table": ("table", "leg"),
+    "ramp": ("ramp",),
+    "ledge": ("ledge", "screen"),
+}
+
+
+def ramp_angle(height: float) -> float:
+    """Slope in radians of a ramp with its upper edge at a height in metres."""
+    return math.asin(height / RAMP_LENGTH)
+
+
+def clear_height(support: str, height: float, x: float, half_width: float) -> float:
+    """Height in metres above which an object centred at ``x`` touches no support and is not hidden by one."""
+    if support == "ramp":
+        return float(np.clip((RAMP_FOOT - x + half_width) * math.tan(ramp_angle(height)), 0.0, height))
+    return SCREEN_HEIGHT if support == "ledge" else height
+
+
+def picture_coordinates(point: tuple[float, float, float]) -> tuple[float, float]:
+    """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera."""
+    x, y, z = np.subtract(point, CAMERA_POSITION)
+    depth = (y - CAMERA_TILT * z) / math.hypot(1.0, CAMERA_TILT)
+    if depth <= 0.0:
+        return (math.nan, math.nan)
+    up = (CAMERA_TILT * y + z) / math.hypot(1.0, CAMERA_TILT)
+    edge = depth * math.tan(math.radians(CAMERA_FOVY / 2))
+    return (float(x / edge), float(up / edge))
+
+
+def support_xml(support: str) -> str:
+    """MJCF of a support; :func:`place_support` gives it its height. The screen is a body: it supports nothing."""
+    box = f'type="box" size="1 1 1" rgba="{_COLOUR}"'
+    xml = "".join(f'<geom name="{name}" {box}/>' for name in SUPPORT_GEOMS[support] if name != "screen")
+    if support == "ledge":
+        xml += f'<body name="screen"><geom name="screen" {box}/></body>'
+    return xml
+
+
+def place_support(spec: mujoco.MjSpec, support: str, height: float) -> None:
+    """Give the support in a model the height of a scene, in metres."""
+    if support == "table":
+        top, leg = spec.geom("table"), spec.geom("leg")
+        below = (height - 2 * _THICKNESS) / 2
+        top.pos, top.size = (0.0, 0.0, height - _THICKNESS), (*_TABLE_HALF, _THICKNESS)
+        leg.pos, leg.size = (0.0, 0.0, below), (0.05, 0.05, below)
+    elif support == "ramp":
+        plank, angle = spec.geom("ramp"), ramp_angle(height)
+        along = np.array([math.cos(angle), 0.0, -math.sin(angle)])
+        normal = np.array([math.sin(angle), 0.0, math.cos(angle)])
+        plank.pos = (RAMP_FOOT, 0.0, 0.0) - RAMP_LENGTH / 2 * along - _THICKNESS * normal
+        plank.quat = (math.cos(angle / 2), 0.0, math.sin(angle / 2), 0.0)
+        plank.size = (RAMP_LENGTH / 2, 0.45, _THICKNESS)
+    elif support == "ledge":
+        block, top = spec.geom("ledge"), height if height > 0.0 else -0.1  # none: under the floor
+        block.pos, block.size = (0.0, _LEDGE_DEPTH, top - _LEDGE_HALF[2]), _LEDGE_HALF
+        screen = spec.geom("screen")
+        screen.pos, screen.size = (0.0, SCREEN_Y, SCREEN_HEIGHT / 2), (0.72, 0.015, SCREEN_HEIGHT / 2)

@@ -1,0 +1,224 @@
+"""Graphs of discs and channels seen from above, to be traversed by a ball or flooded by water.
+
+``GraphTraversalEnv(task="agent")`` is :class:`~worldmodel.envs.visiting.AgentTraversal`,
+``GraphTraversalEnv(task="flood")`` is :class:`~worldmodel.envs.flood.FloodTraversal`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from worldmodel.envs.family import Family
+from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
+from worldmodel.envs.graphs import LARGEST_TOUR, ChannelGraph, check_graph
+from worldmodel.envs.options import expect
+from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floor_points, stage
+from worldmodel.envs.places import NOWHERE
+from worldmodel.envs.scene_env import SceneEnv
+from worldmodel.envs.scene_vector_env import SceneVectorEnv
+from worldmodel.envs.walls import distance_to_segments
+from worldmodel.truth import Camera
+
+GROUND = (0.02, 0.02, 0.02)
+CHANNEL = (0.45, 0.29, 0.16)  # brown
+WATER = (0.12, 0.28, 0.88)  # blue, also the start's disc
+GOALS = {
+    "green": (0.12, 0.62, 0.18),
+    "yellow": (0.92, 0.78, 0.08),
+    "magenta": (0.80, 0.14, 0.68),
+    "cyan": (0.1, 0.7, 0.75),
+}
+TASKS = ("agent", "flood")
+
+
+@dataclass(frozen=True)
+class GraphScene:
+    """A graph and the node where everything starts. Metres, world frame, x right and y up in the picture."""
+
+    nodes: tuple[tuple[float, float], ...]  # centres
+    edges: tuple[tuple[int, int], ...]  # pairs of node indices, the smaller first
+    start: int
+    node_radius: float
+    channel_width: float
+
+    @cached_property
+    def graph(self) -> ChannelGraph:
+        """The graph for geometry and distances."""
+        return ChannelGraph(self.nodes, self.edges, self.node_radius, self.channel_width)
+
+
+@dataclass(frozen=True)
+class VisitScene(GraphScene):
+    """A ball in the channels, and the nodes that it is to visit."""
+
+    goals: tuple[int, ...]
+    ordered: bool  # whether the goals are to be visited in the given order
+    ball_radius: float
+    max_speed: float  # m/s along x and along y
+    friction: float  # Coulomb coefficient between ball and walls
+
+
+@dataclass(frozen=True)
+class FloodScene(GraphScene):
+    """Water that flows from the start."""
+
+    flood_speed: float  # m/s
+
+
+@dataclass(frozen=True)
+class TraversalSampler(GraphOptions):
+    """What is drawn: the graph (:class:`~worldmodel.envs.graph_drawing.GraphOptions`) and what is to be done in it.
+
+    Attributes:
+        task: ``agent`` or ``flood``.
+        goal: of the agent: one ``node``, a ``sequence`` of nodes in given order, or ``all`` nodes.
+        sequence_length: number of nodes in a ``sequence``.
+        ball_radius: in metres.
+        max_speed: of the ball, in m/s along x and along y.
+        friction: between the ball and the walls.
+        flood_speed: of the water, in m/s.
+    """
+
+    task: str = "agent"
+    goal: str = "node"
+    sequence_length: int = 3
+    ball_radius: float = 0.027
+    max_speed: float = 0.6
+    friction: float = 0.2
+    flood_speed: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least, most = self.node_range
+        expect(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
+        expect(self.goal in ("node", "sequence", "all"), "goal", self.goal, "one of node, sequence, all")
+        if self.goal == "sequence":
+            longest = min(len(GOALS), least - 1)
+            expected = f"1 to {longest} with {least} or more nodes"
+            expect(1 <= self.sequence_length <= longest, "sequence_length", self.sequence_length, expected)
+        if self.goal == "all" and self.kind == "graph":
+            expect(most <= LARGEST_TOUR + 1, "nodes", self.nodes, f"at most {LARGEST_TOUR + 1} to visit all of a graph")
+
+    def __call__(self, rng: np.random.Generator) -> GraphScene:
+        graph = draw_graph(rng, self)
+        start = int(rng.integers(len(graph.nodes)))
+        fixed = (graph.nodes, graph.edges, start, self.node_radius, self.channel_width)
+        if self.task == "flood":
+            return FloodScene(*fixed, self.flood_speed)
+        goals = self._draw_goals(rng, graph, start)
+        return VisitScene(*fixed, goals, self.goal != "all", self.ball_radius, self.max_speed, self.friction)
+
+    def _draw_goals(self, rng: np.random.Generator, graph: ChannelGraph, start: int) -> tuple[int, ...]:
+        others = [node for node in range(len(graph.nodes)) if node != start]
+        if self.goal == "all":
+            return tuple(others)
+        if self.goal == "sequence":
+            return tuple(int(node) for node in rng.permutation(others)[: self.sequence_length])
+        distant = [node for node in others if node not in graph.network[start]]
+        return (int(rng.choice(distant or others)),)
+
+
+class GraphTraversal(Family):
+    """What both tasks share: the graph, its picture and its label images; an instance is of the task's family."""
+
+    id = "worldmodel/GraphTraversal-v0"
+    sampler_type = TraversalSampler
+    camera = CAMERA
+    num_frames = 97
+
+    task_option: ClassVar[str]  # the value of ``task`` for which a subclass stands
+
+    def __new__(cls, sampler: TraversalSampler | None = None, **ranges: Any) -> GraphTraversal:
+        """The family of the task that is asked for."""
+        from worldmodel.envs.flood import FloodTraversal
+        from worldmodel.envs.visiting import AgentTraversal
+
+        if cls is not GraphTraversal:
+            return super().__new__(cls)
+        task = ranges.get("task", getattr(sampler, "task", "agent"))
+        expect(task in TASKS, "task", task, f"one of {', '.join(TASKS)}")
+        return super().__new__(FloodTraversal if task == "flood" else AgentTraversal)
+
+    def __init__(self, sampler: TraversalSampler | None = None, **ranges: Any) -> None:
+        super().__init__(sampler, **{**ranges, "task": self.task_option})
+
+    @property
+    def max_nodes(self) -> int:
+        """Nodes that a scene may have; signals have an entry for each."""
+        return self.sampler.node_range[1]
+
+    @property
+    def max_edges(self) -> int:
+        """Channels that a scene may have; signals have an entry for each."""
+        return self.sampler.max_edges
+
+    def check(self, scene: Any) -> None:
+        """Refuse graphs that cannot be laid out or are larger than what the environment was made for."""
+        check_graph(scene.graph)
+        for name, limit in (("nodes", self.max_nodes), ("edges", self.max_edges)):
+            got = len(getattr(scene, name))
+            expect(got <= limit, name, got, f"at most the {limit} of this environment's options")
+        degree = max(degree for _, degree in scene.graph.network.degree)
+        expect(degree <= self.sampler.max_degree, "max_degree", degree, f"at most {self.sampler.max_degree} channels")
+        expect(0 <= scene.start < len(scene.nodes), "start", scene.start, "the index of a node")
+
+    def draw(
+        self, scene: GraphScene, marks: dict[int, tuple[float, float, float]], bodies: str, more: str = ""
+    ) -> mujoco.MjSpec:
+        """The graph painted on black ground, with some nodes in colours of their own."""
+        spec = stage(GROUND, bodies, more)
+        for k in range(self.max_edges):
+            if k < len(scene.edges):
+                add_bar(spec.worldbody, f"edge {k}", scene.graph.segments[k], scene.channel_width, CHANNEL, layer=1)
+            else:
+                add_unused(spec.worldbody, f"edge {k}", mujoco.mjtGeom.mjGEOM_BOX)
+        for k in range(self.max_nodes):
+            if k < len(scene.nodes):
+                colour = marks.get(k, CHANNEL)
+                add_disc(spec.worldbody, f"node {k}", scene.graph.centres[k], scene.node_radius, colour, layer=2)
+            else:
+                add_unused(spec.worldbody, f"node {k}", mujoco.mjtGeom.mjGEOM_CYLINDER)
+        return spec
+
+    def maps(self, scene: GraphScene, camera: Camera) -> dict[str, np.ndarray]:
+        """``node`` and ``edge`` (H, W): index + 1 of the node or channel under a pixel's centre, else 0."""
+        graph = scene.graph
+        places = locate(floor_points(camera), graph.centres, graph.segments, scene.node_radius, scene.channel_width)
+        count = len(graph.nodes)
+        node = np.where((places != NOWHERE) & (places < count), places + 1, 0)
+        edge = np.where(places >= count, places - count + 1, 0)
+        return {"node": node.astype(np.uint16), "edge": edge.astype(np.uint16)}
+
+
+def locate(
+    points: np.ndarray, centres: np.ndarray, segments: np.ndarray, node_radius: Any, channel_width: Any
+) -> np.ndarray:
+    """Places (...,) of points (..., 2): a node's index, the number of nodes + a channel's index, or ``NOWHERE``.
+
+    ``centres`` (..., N, 2) and ``segments`` (..., M, 2, 2) broadcast against the points.
+    """
+    offset = np.linalg.norm(points[..., None, :] - centres, axis=-1)
+    aside = distance_to_segments(points, segments)
+    node, edge = offset.argmin(axis=-1), aside.argmin(axis=-1)
+    on_edge = np.where(aside.min(axis=-1) <= channel_width / 2.0, centres.shape[-2] + edge, NOWHERE)
+    return np.where(offset.min(axis=-1) <= node_radius, node, on_edge)
+
+
+class GraphTraversalEnv(SceneEnv):
+    """A ball to be driven through channels, or a flood to be watched, as the option ``task`` says.
+
+    Options: the fields of :class:`TraversalSampler`.
+    """
+
+    family_type = GraphTraversal
+
+
+class GraphTraversalVectorEnv(SceneVectorEnv):
+    """Many graphs at once."""
+
+    family_type = GraphTraversal
