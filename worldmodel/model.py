@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from worldmodel.backends.cosmos25 import Cosmos25Backend
 from worldmodel.noise import KeyedNoise, check_seeds
 from worldmodel.rollout import Rollout
-from worldmodel.sampling import PredictPerturb, sample
+from worldmodel.sampling import PredictPerturb, as_solver, sample
+from worldmodel.sampling.budget import planned_nfe
 from worldmodel.sampling.sample import check_refine, check_solver
 
 EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
@@ -68,7 +69,7 @@ class WorldModel:
             frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size.
             seeds: (B,) non-negative integers; up to float rounding a rollout depends on its own only.
             steps: sampling steps; the model's default if None.
-            solver: name of a solver in ``worldmodel.sampling.SOLVERS``.
+            solver: name of a solver in ``worldmodel.sampling.SOLVERS``, with settings as in ``sde:eta=0.5``.
             refine: Predict-and-Perturb plan, or None for the plain solver.
             batch_size: samples denoised at once; changes speed and memory only.
             keep_latents: return the final latents as well.
@@ -82,7 +83,7 @@ class WorldModel:
         if len(seeds) != len(images):
             raise ValueError(f"seeds: got {len(seeds)}, expected {len(images)}, one for each first frame; add or drop")
         sigmas = self.check_options(steps, solver, refine, batch_size)
-        planned = refine.nfe(sigmas) if refine else len(sigmas) - 1
+        planned = planned_nfe(sigmas, solver, refine)
         started, parts = time.monotonic(), []
         batches = range(0, len(images), batch_size)
         with tqdm(total=planned * len(images), desc="rollout", unit="NFE", disable=not progress) as bar:
@@ -147,7 +148,7 @@ class WorldModel:
         return {
             "model": self.recipe.name,
             "weights_sha256": self.backend.weights_hash,
-            "solver": solver,
+            "solver": str(as_solver(solver)),
             "sigmas": [round(float(sigma), 6) for sigma in sigmas],
             "refine": None if refine is None else refine.describe(),
             "guidance_scale": 1.0,

@@ -1,4 +1,4 @@
-"""Noise that depends on (seed, chunk, step, iteration) and on nothing else."""
+"""Noise that depends on (seed, chunk, step, iteration, fork) and on nothing else."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ class KeyedNoise:
     """Standard normal noise for a batch, one independent stream for each key.
 
     A sample's noise is the same to the bit whatever its batch, order, device or resume point; no two
-    (seed, chunk, step, iteration) share a stream.
+    (seed, chunk, step, iteration, fork) share a stream. It is counter-based (Philox) and drawn on the
+    CPU, because a GPU's logarithm and cosine round differently.
 
     Args:
         seeds: (B,) non-negative integers, one for each sample.
         chunk: index of the chunk within a longer rollout.
+        fork: index of the continuation, where one sample is continued in several ways.
     """
 
-    def __init__(self, seeds: Sequence[int] | np.ndarray, chunk: int = 0) -> None:
+    def __init__(self, seeds: Sequence[int] | np.ndarray, chunk: int = 0, fork: int = 0) -> None:
         self.seeds = check_seeds(seeds).tolist()
-        self.chunk = chunk
+        self.chunk = _check_index("chunk", chunk)
+        self.fork = _check_index("fork", fork)
 
     def __call__(self, step: int, iteration: int, like: Tensor) -> Tensor:
         """Noise shaped like ``like`` (B, ...), drawn on the CPU and moved to its device."""
@@ -54,5 +57,15 @@ class KeyedNoise:
         return self(INITIAL, 0, like)
 
     def _draw(self, seed: int, step: int, iteration: int, shape: tuple[int, ...]) -> np.ndarray:
-        key = np.random.SeedSequence((seed, self.chunk, step - INITIAL, iteration))
-        return np.random.Generator(np.random.Philox(key)).standard_normal(shape, dtype=np.float32)
+        key = [seed, self.chunk, step - INITIAL, iteration]
+        if self.fork:
+            # Two words, so that a key with a fork is of another length than one with a seed of two words.
+            key += [self.fork, 0]
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+        return generator.standard_normal(shape, dtype=np.float32)
+
+
+def _check_index(name: str, index: int) -> int:
+    if not isinstance(index, int | np.integer) or isinstance(index, bool) or not 0 <= index < 2**32:
+        raise ValueError(f"{name}: got {index!r}, expected a whole number from 0 to 2**32 - 1; count from 0")
+    return int(index)

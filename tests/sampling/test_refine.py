@@ -3,29 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from known_flows import RandomDenoiser, start
 
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import PredictPerturb, flow_sigmas, karras_sigmas, sample
-
-SHAPE = (4, 4, 3, 5, 6)  # B == C on purpose: a mask merged along the wrong axis would still fit
-
-
-class RandomDenoiser:
-    """A fixed nonlinear function of (x, sigma) whose predictions differ in size from place to place."""
-
-    def __init__(self, channels: int = 4, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.mix = torch.randn(channels, channels, generator=generator)
-        self.calls = 0
-
-    def __call__(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
-        self.calls += 1
-        mixed = torch.tanh(torch.einsum("cd,bd...->bc...", self.mix, x) / (1.0 + sigma))
-        return mixed * torch.linspace(0.02, 1.0, x.shape[-1])
-
-
-def start(shape: tuple[int, ...] = SHAPE, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def released_euler(denoise, x, sigmas, iterations, tau, stop, accumulate, noise):
@@ -238,8 +219,9 @@ def test_another_noise_gives_another_sample():
         ({"plan": [(0.2, 0.1, 1)]}, "plan: got window 0.2 to 0.1"),
         ({"plan": [(0.0, 1.2, 1)]}, "plan: got window 0 to 1.2"),
         ({"plan": [(0.0, 0.2, 1), (0.1, 0.3, 1)]}, "overlap"),
-        ({"plan": [(0.0, 0.2, -1)]}, "whole iterations of at least 0"),
-        ({"plan": [(0.0, 0.2, 1.5)]}, "whole iterations of at least 0"),
+        ({"plan": [(0.0, 0.2, -1)]}, "whole iterations of at least 1"),
+        ({"plan": [(0.0, 0.2, 0)]}, "whole iterations of at least 1"),
+        ({"plan": [(0.0, 0.2, 1.5)]}, "whole iterations of at least 1"),
         ({"plan": [(0.0, float("nan"), 1)]}, "expected numbers"),
         ({"plan": (0.0, 0.2, 1)}, "add brackets"),
         ({"plan": None}, "plan: got None"),
@@ -253,6 +235,11 @@ def test_another_noise_gives_another_sample():
         ({"threshold": float("nan")}, "threshold: got nan"),
         ({"accumulate": "all"}, "accumulate: got 'all'"),
         ({"stop_fraction": 1.5}, "stop_fraction: got 1.5"),
+        ({"step_size": 2.0}, "step_size: got 2.0"),
+        ({"step_size": 0}, "step_size: got 0"),
+        ({"temperature": -0.5}, "temperature: got -0.5"),
+        ({"temperature": "keep"}, "expected at least 0, or 'keep_variance'"),
+        ({"data_std": 0.0}, "data_std: got 0.0"),
     ],
 )
 def test_malformed_plans_are_refused(options, message):

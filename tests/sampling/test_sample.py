@@ -5,6 +5,7 @@ import torch
 
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import PredictPerturb, flow_sigmas, sample
+from worldmodel.sampling.controls import Restart
 
 DATA_STD = 0.5
 
@@ -13,6 +14,10 @@ def gaussian(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """The exact denoiser of data N(0, DATA_STD^2)."""
     signal = (1 - sigma) ** 2 * DATA_STD**2
     return x * (1 - sigma) * DATA_STD**2 / (signal + sigma**2)
+
+
+def never(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    raise AssertionError("evaluated")
 
 
 def test_euler_converges_to_the_exact_gaussian_flow_at_first_order():
@@ -50,9 +55,6 @@ def test_the_callback_sees_every_step():
     ],
 )
 def test_malformed_sigmas_are_refused_before_any_evaluation(sigmas, message):
-    def never(x, sigma):
-        raise AssertionError("evaluated")
-
     with pytest.raises(ValueError, match=message):
         sample(never, torch.zeros(1, 2, 3), sigmas)
 
@@ -67,7 +69,97 @@ def test_shapes_that_would_broadcast_are_refused():
         sample(lambda x, sigma: x[:1], torch.zeros(4, 2, 3), flow_sigmas(3))
     refine = PredictPerturb.from_steps([(0, 1, 1)])
     with pytest.raises(ValueError, match=r"noise: got shape \(2, 3\)"):
-        sample(gaussian, torch.zeros(4, 2, 3), flow_sigmas(3), refine=refine, noise=lambda step, k, like: like[0])
+        sample(never, torch.zeros(4, 2, 3), flow_sigmas(3), refine=refine, noise=lambda step, k, like: like[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (lambda step, k, like: like.double(), "noise: got shape .*, torch.float64, expected .*, torch.float32"),
+        (lambda step, k, like: like.numpy(), "noise: got ndarray"),
+        (KeyedNoise([1, 2]), "seeds: got 2, expected 4, one for each sample"),
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "sde"},
+        {"refine": PredictPerturb.from_steps([(1, 1, 1)])},
+        {"refine": Restart.from_steps([(1, 1, 1)])},
+    ],
+    ids=["sde", "refine", "restart"],
+)
+def test_a_malformed_noise_source_is_refused_before_any_evaluation(source, message, options):
+    with pytest.raises(ValueError, match=message):
+        sample(never, torch.zeros(4, 2, 3), flow_sigmas(3), noise=source, **options)
+
+
+def test_a_noise_source_is_asked_once_for_each_draw():
+    keys = []
+
+    def noise(step: int, iteration: int, like: torch.Tensor) -> torch.Tensor:
+        keys.append((step, iteration))
+        return torch.ones_like(like)
+
+    refine = PredictPerturb.from_steps([(1, 2, 2)], threshold=0.0)
+    sample(gaussian, torch.zeros(1, 2, 3), flow_sigmas(4), solver="sde", refine=refine, noise=noise)
+    assert sorted(keys) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "unipc"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_names_its_step_and_its_samples(bad, solver):
+    def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        x0 = 0.5 * x
+        if sigma < 0.6:
+            x0[[1, 3], 0, 1] = bad
+        return x0
+
+    step = 1 if solver == "heun" else 2  # Heun's second evaluation of step 1 is at 0.5
+    with pytest.raises(ValueError, match=rf"NaN or infinity at step {step} \(sigma 0.5\) in sample 1, 3, expected"):
+        sample(denoise, torch.ones(4, 2, 3), flow_sigmas(4), solver=solver)
+
+
+def test_nan_within_refinement_is_caught():
+    calls = []
+
+    def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
+        calls.append(sigma)
+        return torch.full_like(x, float("nan")) if len(calls) == 3 else 0.5 * x
+
+    with pytest.raises(ValueError, match=r"at step 1 .* in sample 0, 1, "):
+        sample(denoise, torch.ones(2, 2, 3), flow_sigmas(4), refine=PredictPerturb.from_steps([(1, 1, 2)]))
+    assert len(calls) == 3
+
+
+def test_predictions_whose_sum_overflows_are_no_error():
+    x = torch.full((2, 2, 40_000), 3.0, dtype=torch.float16)
+    assert sample(lambda x, sigma: x, x, flow_sigmas(2)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x: x.double(), "denoise: got x0 of torch.float64, expected torch.float32"),
+        (lambda x: (x, x), "denoise: got x0 of type tuple"),
+        (lambda x: x.numpy(), "denoise: got x0 of type ndarray"),
+    ],
+)
+def test_other_answers_of_the_denoiser_are_refused(answer, message):
+    with pytest.raises(ValueError, match=message):
+        sample(lambda x, sigma: answer(x), torch.ones(2, 2, 3), flow_sigmas(3))
+
+
+@pytest.mark.parametrize("pinned", [torch.zeros(2, 1, 4), torch.zeros(2, 2, 3, dtype=torch.bool), [True]])
+def test_malformed_pinned_places_are_refused_before_any_evaluation(pinned):
+    class Given:
+        def __call__(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+            raise AssertionError("evaluated")
+
+    denoise = Given()
+    denoise.pinned = pinned
+    with pytest.raises(ValueError, match=r"denoise.pinned: got .*, expected torch.bool that expands to \(2, 1, 3\)"):
+        sample(denoise, torch.zeros(2, 2, 3), flow_sigmas(3))
 
 
 def test_default_noise_is_keyed_by_seed():
@@ -86,12 +178,14 @@ def test_default_noise_is_keyed_by_seed():
         ({"sigmas": None}, "sigmas: got None"),
         ({"refine": "yes"}, "refine: got 'yes'"),
         ({"solver": None}, "solver: got None"),
+        ({"seeds": [1, 2]}, "seeds: got 2, expected 1, one for each sample"),
+        ({"seeds": [1], "noise": KeyedNoise([1])}, "seeds: got seeds beside noise"),
     ],
 )
 def test_wrong_types_are_refused(change, message):
     arguments = {"x": torch.zeros(1, 2, 3), "sigmas": flow_sigmas(3), **change}
     with pytest.raises(ValueError, match=message):
-        sample(gaussian, **arguments)
+        sample(never, **arguments)
 
 
 def test_a_start_with_nan_is_refused():
