@@ -19,7 +19,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.options import expect
 from worldmodel.envs.overhead import BELOW
-from worldmodel.envs.walls import distance_to_segments
+from worldmodel.geometry import distance_to_segments
 
 MASS = 0.05  # kg
 TIME_CONSTANT = 0.03  # s, in which the ball comes within 1/e of the commanded velocity

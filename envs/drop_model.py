@@ -95,6 +95,7 @@ def _stage(number: int, support: str, release: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def contact_reference(restitution: float, duration: float = CONTACT_DURATION) -> tuple[float, float]:
     """MuJoCo ``solref`` (negative: stiffness, damping) of a bounce with the given restitution.
 

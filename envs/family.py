@@ -65,8 +65,8 @@ class Family(ABC):
     """
 
     id: ClassVar[str]  # as registered with Gymnasium
-    sampler_type: ClassVar[type]  # a dataclass; called with a Generator it returns a scene
-    scene_type: ClassVar[type]  # a frozen dataclass of JSON values: all that decides a clip
+    sampler_type: ClassVar[type[Any]]  # a dataclass; called with a Generator it returns a scene
+    scene_type: ClassVar[type[Any]]  # a frozen dataclass of JSON values: all that decides a clip
     signals: ClassVar[Mapping[str, str]]  # what `measure` returns, with units
     policies: ClassVar[Mapping[str, PolicyMaker]]  # scripted, the default first
     camera: ClassVar[str] = "front"
@@ -134,7 +134,7 @@ class Family(ABC):
     def measure(self, readings: Readings, memory: Memory) -> Signals:
         """What is known at a frame, one array (n, ...) for each of ``signals``, ``success`` among them.
 
-        Running values are kept by assigning to ``memory``.
+        Running values are kept by assigning new arrays to ``memory``; those in it are read-only.
         """
 
     def observe(self, readings: Readings, memory: Memory, signals: Signals) -> dict[str, np.ndarray]:
@@ -155,6 +155,7 @@ class Family(ABC):
 
     def paint(self, model: mujoco.MjModel, scene: Any, time: float) -> None:
         """Change what is drawn but not simulated to how it looks ``time`` seconds into the clip."""
+        return None
 
     def scale(self, scene: Any) -> float:
         """By how much every length of a scene, the camera's distance too, is multiplied; pictures do not show it."""

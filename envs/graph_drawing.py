@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
-from worldmodel.envs.graphs import ARC, ARENA, WALL, ChannelGraph, angle_between, direction, keeps_clear
+from worldmodel.envs.graphs import ChannelGraph, angle_between, direction, keeps_clear
 from worldmodel.envs.options import expect, least_and_most
-from worldmodel.envs.walls import crosses
+from worldmodel.geometry import ARC, ARENA, WALL, crosses
 
 TRIES = 200  # layouts drawn before a request is refused
 

@@ -15,12 +15,10 @@ from functools import cached_property
 import networkx as nx
 import numpy as np
 
+from worldmodel import geometry
 from worldmodel.envs.options import expect
-from worldmodel.envs.walls import crosses, distance_to_segments
+from worldmodel.geometry import ARENA, WALL, crosses, distance_to_segments
 
-ARENA = 0.96  # m, side of the square in which nodes and channels lie
-WALL = 0.01  # m, thickness of the walls around nodes and channels
-ARC = 16  # straight pieces of wall around a whole node
 LARGEST_TOUR = 12  # nodes to visit for which the shortest tour of a cyclic graph is worked out
 
 
@@ -70,7 +68,7 @@ class ChannelGraph:
     @property
     def least_angle(self) -> float:
         """Angle in radians that two channels of a node must be apart for their walls not to overlap."""
-        return 2.0 * float(np.arcsin(min(1.0, (self.channel_width + WALL) / (2.0 * self.node_radius + WALL))))
+        return geometry.least_angle(self.node_radius, self.channel_width)
 
 
 def check_graph(graph: ChannelGraph) -> None:
@@ -119,27 +117,8 @@ def route_length(graph: ChannelGraph, route: Sequence[int]) -> float:
 
 
 def channel_walls(graph: ChannelGraph) -> np.ndarray:
-    """Centre lines (W, 2, 2) in metres of the walls: two along every channel, arcs of short ones around nodes.
-
-    Walls meet end to end, and their inner faces lie on the rims of discs and channels.
-    """
-    ring, offset = graph.node_radius + WALL / 2.0, (graph.channel_width + WALL) / 2.0
-    inset = np.sqrt(ring**2 - offset**2)  # from the centre of a node to the ends of its channels' walls
-    walls = []
-    for (a, b), length in zip(graph.segments, graph.lengths, strict=True):
-        along = (b - a) / length
-        across = offset * np.array([-along[1], along[0]])
-        walls += [[a + inset * along + side, b - inset * along + side] for side in (across, -across)]
-    half_opening = graph.least_angle / 2.0
-    for node, centre in enumerate(graph.centres):
-        angles = sorted(direction(graph.centres, node, other) for other in graph.network[node])
-        for angle, following in zip(angles, [*angles[1:], angles[0] + 2.0 * np.pi], strict=True):
-            gap = following - angle - 2.0 * half_opening
-            pieces = int(np.ceil(gap / (2.0 * np.pi / ARC) - 1e-9))
-            bends = angle + half_opening + np.linspace(0.0, gap, pieces + 1)
-            points = centre + ring * np.stack([np.cos(bends), np.sin(bends)], axis=1)
-            walls += [[p, q] for p, q in itertools.pairwise(points)]
-    return np.array(walls)
+    """Centre lines (W, 2, 2) in metres of the walls; see :func:`worldmodel.geometry.channel_walls`."""
+    return geometry.channel_walls(graph.centres, graph.ends, graph.node_radius, graph.channel_width)
 
 
 def keeps_clear(centres: np.ndarray, u: int, v: int, others: list[int], sizes: ChannelGraph, clearance: float) -> bool:

@@ -13,14 +13,13 @@ import numpy as np
 from worldmodel.actions import ActionSpec
 from worldmodel.envs import ball
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
-from worldmodel.envs.graphs import ARENA
 from worldmodel.envs.mazes import Maze, check_maze, check_size, distance_field, draw_maze, max_walls, maze_walls, solve
 from worldmodel.envs.options import expect, least_and_most
 from worldmodel.envs.overhead import CAMERA, add_bar, floor_points, stage
 from worldmodel.envs.places import NOWHERE, legal_moves
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
-from worldmodel.envs.walls import distance_to_segments
+from worldmodel.geometry import cell_side, distance_to_segments
 from worldmodel.truth import Camera
 
 GROUND = (0.0, 0.0, 0.0)  # black, as the walls
@@ -51,7 +50,7 @@ class MazeScene:
     @property
     def cell_size(self) -> float:
         """Side of a cell in metres, from wall centre to wall centre."""
-        return ARENA / max(self.rows, self.columns)
+        return cell_side(self.rows, self.columns)
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class MazeSampler:
         start = int(rng.integers(rows * columns))
         steps = distance_field(maze, start)
         goal = int(rng.choice(np.nonzero(2 * steps >= steps.max())[0]))
-        cell = ARENA / max(rows, columns)
+        cell = cell_side(rows, columns)
         wall = self.wall_share * cell
         radius = self.ball_share * (cell - wall)
         return MazeScene(rows, columns, maze.passages, start, goal, wall, radius, self.max_speed, self.friction)

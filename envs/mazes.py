@@ -6,12 +6,13 @@ set of its passages, pairs of neighbouring cells (the smaller first) with no wal
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import networkx as nx
 import numpy as np
+
+from worldmodel import geometry
 
 MAX_SIDE = 25  # cells
 
@@ -39,9 +40,7 @@ class Maze:
 
     def centres(self, cell_size: float) -> np.ndarray:
         """Centres (cells, 2) of cells of the given side in metres; the maze lies around the origin, row 0 at +y."""
-        row, column = np.divmod(np.arange(self.rows * self.columns), self.columns)
-        x, y = column - (self.columns - 1) / 2.0, (self.rows - 1) / 2.0 - row
-        return cell_size * np.stack([x, y], axis=1)
+        return geometry.cell_centres(self.rows, self.columns, cell_size)
 
     def neighbours(self) -> np.ndarray:
         """Cells (cells, 4) that each cell has a passage to, filled up with -1."""
@@ -109,26 +108,7 @@ def max_walls(rows: int, columns: int) -> int:
 
 def maze_walls(maze: Maze, cell_size: float) -> np.ndarray:
     """Centre lines (W, 2, 2) in metres of the walls, each as long as it runs straight on."""
-    open_pairs = set(maze.passages)
-    rows, columns = maze.rows, maze.columns
-
-    def stands(line: int, k: int, across: bool) -> bool:
-        """Whether there is wall along the k-th cell of a grid line: horizontal ones if ``across``."""
-        if line in (0, rows if across else columns):
-            return True
-        one = (line - 1) * columns + k if across else k * columns + line - 1
-        return (one, one + (columns if across else 1)) not in open_pairs
-
-    walls = []
-    for across, lines, length in ((True, rows, columns), (False, columns, rows)):
-        for line in range(lines + 1):
-            for whole, run in itertools.groupby(range(length), lambda k: stands(line, k, across)):  # noqa: B023
-                if whole:
-                    cells = list(run)
-                    ends = [(line, cells[0]), (line, cells[-1] + 1)]
-                    walls.append([(k, row) if across else (row, k) for row, k in ends])
-    corners = np.array(walls, np.float64)  # in cells from the top left, as (column, row)
-    return cell_size * np.stack([corners[..., 0] - columns / 2.0, rows / 2.0 - corners[..., 1]], axis=-1)
+    return geometry.maze_walls(maze.rows, maze.columns, maze.passages, cell_size)
 
 
 def _loop_erased_walk(rng: np.random.Generator, grid: nx.Graph, cell: int, maze: nx.Graph) -> list[int]:

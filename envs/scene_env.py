@@ -73,7 +73,7 @@ class Options:
         spec = self.action_spec
         if spec is None:
             return gym.spaces.Discrete(1)
-        return gym.spaces.Box(np.float32(spec.low), np.float32(spec.high), dtype=np.float32)
+        return gym.spaces.Box(np.array(spec.low, np.float32), np.array(spec.high, np.float32), dtype=np.float32)
 
     def check_action(self, action: Any, num_envs: int | None = None) -> np.ndarray | None:
         """An action, or one for each of ``num_envs``, as float64; None where there is nothing to do.

@@ -82,8 +82,8 @@ class SceneVectorEnv(VectorEnv):
         self._render_workers = render_workers
         self._pool: RenderPool | None = None
 
-    @property
-    def np_random(self) -> tuple[np.random.Generator | None, ...]:
+    @property  # type: ignore[misc]
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
         """The generator of each sub-environment; None before its first reset."""
         return tuple(self._generators)
 
@@ -191,7 +191,7 @@ class SceneVectorEnv(VectorEnv):
         shape = (self.num_envs, *self.settings.image_size, 3)
         pictures = np.empty(shape, np.uint8) if earlier is None else earlier.copy()
         for index in ids:
-            self._eye.look(index)
+            self._eye.look(int(index))
             pictures[index] = self._eye.colour()
         return pictures
 

@@ -53,6 +53,8 @@ class Simulation:
             for i in range(model.nsensor)
         }
         self._sensordata = self.batch.bind("sensordata")
+        # Made once: new memory of this size costs the system more than copying into it.
+        self._record = {"sensordata": np.empty((num, self.substeps, model.nsensordata))}
         self.scenes: list[Any] = [None] * num
         self.frame = np.zeros(num, np.int64)
         self.signals: Signals = {}
@@ -93,14 +95,16 @@ class Simulation:
             ValueError: MuJoCo found a simulation unstable.
         """
         ids = np.arange(self.num) if ids is None else np.asarray(ids)
-        memory = {name: value[ids] for name, value in self._memory.items()}
         control: dict[str, Any] = {}
         if actions is not None:
-            commands = self.family.command(actions, memory, self.substeps)
-            _assign(self._memory, ids, self.num, memory)
+            memory = self._recall(ids)
+            changed = dict(memory)
+            commands = self.family.command(actions, changed, self.substeps)
+            self._keep(ids, memory, changed)
             control = self._control(commands, len(ids))
         chosen = None if len(ids) == self.num else ids.astype(np.int32)
-        record = self.batch.rollout(self.substeps, record=("sensordata",), ids=chosen, **control)
+        out = self._record if chosen is None else None
+        record = self.batch.rollout(self.substeps, record=("sensordata",), ids=chosen, out=out, **control)
         self.batch.forward(chosen)
         self.frame[ids] += 1
         self._check_time(ids)
@@ -146,12 +150,25 @@ class Simulation:
             )
 
     def _measure(self, ids: np.ndarray, before: np.ndarray) -> None:
-        memory = {name: value[ids] for name, value in self._memory.items()}
+        memory = self._recall(ids)
+        changed = dict(memory)
         readings = Readings(self.time()[ids], self._sensordata[ids], before, self._columns, self.timestep)
-        signals = self.family.measure(readings, memory)
-        _assign(self._memory, ids, self.num, memory)
+        signals = self.family.measure(readings, changed)
+        self._keep(ids, memory, changed)
         _assign(self.signals, ids, self.num, signals)
-        _assign(self.observation, ids, self.num, self.family.observe(readings, memory, signals))
+        _assign(self.observation, ids, self.num, self.family.observe(readings, changed, signals))
+
+    def _recall(self, ids: np.ndarray) -> Memory:
+        """Read-only memory of the simulations ``ids``, not copied where these are all."""
+        rows = {name: (value if len(ids) == self.num else value[ids]).view() for name, value in self._memory.items()}
+        for value in rows.values():
+            value.flags.writeable = False
+        return rows
+
+    def _keep(self, ids: np.ndarray, memory: Memory, changed: Memory) -> None:
+        """Remember what a family has assigned; constants, which can be large tables, stay where they are."""
+        new = {name: value for name, value in changed.items() if value is not memory.get(name)}
+        _assign(self._memory, ids, self.num, new)
 
     def _control(self, commands: dict[str, np.ndarray], num: int) -> dict[str, Any]:
         unknown = set(commands) - set(_COMMANDS)

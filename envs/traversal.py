@@ -21,7 +21,7 @@ from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floo
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
-from worldmodel.envs.walls import distance_to_segments
+from worldmodel.geometry import distance_to_segments
 from worldmodel.truth import Camera
 
 GROUND = (0.02, 0.02, 0.02)

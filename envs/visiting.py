@@ -11,11 +11,11 @@ import numpy as np
 from worldmodel.actions import ActionSpec
 from worldmodel.envs import ball
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
-from worldmodel.envs.graphs import WALL, channel_walls, route_length, shortest_route
+from worldmodel.envs.graphs import channel_walls, route_length, shortest_route
 from worldmodel.envs.options import expect
 from worldmodel.envs.places import NOWHERE, legal_moves
 from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, locate
-from worldmodel.envs.walls import nearest_on_segments
+from worldmodel.geometry import WALL, nearest_on_segments
 
 _FAR = 1000.0  # m, where nodes and channels are that do not exist
 _LOOKAHEAD = 0.6  # of a node's radius: turns are cut within its disc, and no wall is touched

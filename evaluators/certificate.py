@@ -15,7 +15,10 @@ import numpy as np
 from worldmodel.evaluators.metrics import CONTROLS, Metric
 from worldmodel.evaluators.statistics import bootstrap_mean
 
-Scores = Mapping[str, Sequence[Mapping[str, Any]]]  # kind of clip -> one score a scene, in the same order
+# Kind of clip -> one score a scene, in the same order; None where a scene has no such clip.
+Scores = Mapping[str, Sequence[Mapping[str, Any] | None]]
+
+MIN_COMMON = 0.5  # share of scenes that must have both numbers before one can be said to be better
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Declaration:
 
     Attributes:
         strict: ``above`` must be better; otherwise it must not be worse.
-        n: scenes in which both clips have the number, the missing ones being charged as the worst.
+        n: scenes in which one of both clips has the number, a missing one being charged as the worst.
         difference: mean over the scenes of how much better ``above`` scored, with its 95 % interval.
     """
 
@@ -67,16 +70,18 @@ def certify(family: str, metrics: Sequence[Metric], scores: Scores, rng: np.rand
 def _check(
     family: str, metric: Metric, above: str, below: str, scores: Scores, rng: np.random.Generator, *, strict: bool
 ) -> Declaration:
-    first, second = metric.goodness(list(scores[above])), metric.goodness(list(scores[below]))
+    both = [(a, b) for a, b in zip(scores[above], scores[below], strict=True) if a is not None and b is not None]
+    first, second = metric.goodness([a for a, _ in both]), metric.goodness([b for _, b in both])
     exists = np.isfinite(first) | np.isfinite(second)
     first, second = first[exists], second[exists]
     if not len(first):
         return Declaration(family, metric.name, above, below, strict, 0, np.nan, np.nan, np.nan, not strict)
+    common = float((np.isfinite(first) & np.isfinite(second)).mean())
     # A number that does not exist for a clip is no excuse: it counts as the worst that was seen.
     worst = np.nanmin(np.concatenate([first, second]))
     better = np.nan_to_num(first, nan=worst) - np.nan_to_num(second, nan=worst)
     mean = bootstrap_mean(better, rng)
-    holds = mean.low > 0 if strict else mean.high >= 0
+    holds = mean.low > 0 and common >= MIN_COMMON if strict else mean.high >= 0
     return Declaration(
         family, metric.name, above, below, strict, len(better), mean.value, mean.low, mean.high, bool(holds)
     )

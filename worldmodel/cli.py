@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -35,30 +38,88 @@ def demo(
 
 def collect(
     out: Path,
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = "free-fall",
     episodes: int = 128,
     seed: int = 0,
+    policy: str = "",
+    options: tuple[str, ...] = (),
     image_size: int = 64,
-    fps: float = 16.0,
-    num_frames: int = 17,
+    fps: float | None = None,
+    num_frames: int | None = None,
+    depth: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Record seeded free-fall clips with full ground truth.
+    """Record seeded clips of an environment with full ground truth.
 
     Args:
         out: folder of the zarr store; an unfinished one is continued.
+        env: free-fall, grasp, graph-traversal, maze, or a Gymnasium id.
         episodes: number of clips.
-        seed: seed of the first clip; the others follow.
+        seed: seed of the first scene; the others follow.
+        policy: name of a scripted policy, or several with commas between: every scene is played under each;
+            the environment's first policy if not given.
+        options: ranges of the scenes as key=value with JSON values, such as gravity=[1,10].
         image_size: height and width in pixels.
-        fps: frames per second.
-        num_frames: frames of a clip.
+        fps: frames per second; the environment's default if not given.
+        num_frames: frames of a clip; the environment's default if not given.
+        depth: record depth images too.
         workers: processes; one for each core by default.
     """
     from worldmodel.collect import collect as run
 
     store = run(
-        out, episodes=episodes, seed=seed, image_size=image_size, fps=fps, num_frames=num_frames, workers=workers
+        out,
+        env,
+        episodes=episodes,
+        seed=seed,
+        image_size=image_size,
+        fps=fps,
+        num_frames=num_frames,
+        policies=[name.strip() for name in policy.split(",")] if policy else (),
+        options=parse_options(options),
+        depth=depth,
+        workers=workers,
     )
     print(f"truth: {store.path}")
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["gravity=[1,10]", "layout=wide"]`` as a dictionary; a bare word is text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise ValueError(f"options: got {pair!r}, expected key=value; correct it")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            if not value.replace("-", "_").isidentifier():
+                raise ValueError(f"options: got {pair!r}, expected a JSON value after the '='; quote it") from None
+            options[name] = value
+    return options
+
+
+def show(
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")],
+    out: Path | None = None,
+    episodes: int = 8,
+    columns: int = 6,
+    across: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Draw the episodes of a store, of truth or rollouts, as a contact sheet (.png) or a video (.mp4).
+
+    Args:
+        path: folder of the store.
+        out: picture to write, NAME.png or NAME.mp4; PATH.png by default.
+        episodes: how many of them, from the first.
+        columns: frames of an episode in a contact sheet.
+        across: episodes side by side in a contact sheet.
+        overwrite: replace an existing file.
+    """
+    from worldmodel.show import show as run
+
+    print(f"picture: {run(path, out, episodes=episodes, columns=columns, across=across, overwrite=overwrite)}")
 
 
 def rollout(
@@ -107,25 +168,73 @@ def rollout(
 def evaluate(
     truth: Path,
     out: Path,
-    base: Path,
-    refined: Path,
+    rows: tuple[str, ...] = (),
+    base: Path | None = None,
+    refined: Path | None = None,
     matched: Path | None = None,
     autoencoder: Path | None = None,
+    resample: Literal["no", "nearest"] = "no",
 ) -> None:
-    """Score rollouts against MuJoCo and write results.json and report.html.
+    """Score videos against MuJoCo and write results.json, report.html and plots.
 
     Args:
-        truth: a store written by ``worldmodel collect``.
+        truth: a store written by ``worldmodel collect``, or a folder of such stores.
         out: folder of the results.
+        rows: what to judge, as name=PATH: a rollout store, a folder of KEY.mp4 files, or an .npy or .npz of
+            (N, T, H, W, 3) uint8. A name given again adds a sample of every clip. If truth is a folder of
+            stores, PATH is a folder with the same names in it.
         base: rollouts of the plain sampler, written by ``worldmodel rollout`` from that truth.
         refined: rollouts with Predict-and-Perturb.
         matched: plain rollouts with as many model evaluations as the refined ones.
         autoencoder: the truth encoded and decoded, as ``worldmodel demo`` stores it.
+        resample: nearest makes videos of another rate or size fit: every true frame takes the video's nearest
+            in time, pictures are scaled.
     """
     from worldmodel.scoring import evaluate_stores
 
-    rows = {"autoencoder": autoencoder, "base": base, "euler_matched": matched, "refined": refined}
-    print(f"report: {evaluate_stores(truth, {row: path for row, path in rows.items() if path}, out)}")
+    given = {"autoencoder": autoencoder, "base": base, "euler_matched": matched, "refined": refined}
+    paths = parse_rows([f"{name}={path}" for name, path in given.items() if path] + list(rows))
+    print(f"report: {evaluate_stores(truth, paths, out, resample=resample)}")
+
+
+def parse_rows(pairs: Sequence[str]) -> dict[str, list[Path]]:
+    """``["a=x", "b=y", "a=z"]`` as the paths of each name."""
+    rows: dict[str, list[Path]] = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not name or not path:
+            raise ValueError(f"rows: got {pair!r}, expected name=PATH; name what is to be judged")
+        rows.setdefault(name, []).append(Path(path))
+    return rows
+
+
+def certify(
+    out: Path = Path("runs/certificate"),
+    families: tuple[str, ...] = (),
+    scenes: int = 100,
+    image_size: int = 64,
+    json: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Check on clips of known worth that every metric ranks them as it declares; fails if one does not.
+
+    Args:
+        out: folder of the clips, the scores and the certificate; an interrupted run is continued.
+        families: "free fall", "grasp", "graph agent", "graph flood", "maze"; all if not given.
+        scenes: how many a family.
+        image_size: height and width in pixels.
+        json: also write the certificate's JSON here.
+        workers: processes; one for each core by default.
+    """
+    from worldmodel.certify import run_certify
+
+    document, page = run_certify(
+        out, families=families, scenes=scenes, image_size=image_size, copy=json, workers=workers
+    )
+    print(f"certificate: {page}")
+    failed = sum(not each["holds"] for each in document["declarations"])
+    if failed:
+        raise SystemExit(f"worldmodel: {failed} of {len(document['declarations'])} declarations do not hold")
 
 
 def train(
@@ -159,8 +268,10 @@ def main() -> None:
             {
                 "demo": demo,
                 "collect": collect,
+                "show": show,
                 "rollout": rollout,
                 "evaluate": evaluate,
+                "certify": certify,
                 "train": train,
                 "doctor": doctor,
             },

@@ -1,81 +1,200 @@
-"""Recording ground truth: seeded scenes, simulated in parallel, stored one by one."""
+"""Recording ground truth: seeded scenes under scripted policies, simulated in parallel, stored one by one."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from worldmodel.storage import EpisodeStore
+from worldmodel.storage.format import as_json
 
 if TYPE_CHECKING:
-    from worldmodel.envs.free_fall import FreeFallEnv
+    from worldmodel.envs.scene_env import SceneEnv
 
 BLOCK = 5  # episodes a worker records between two reports of progress
 
 
+@dataclasses.dataclass(frozen=True)
+class Episode:
+    """What is recorded under a key."""
+
+    key: str
+    seed: int  # of the scene
+    policy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a worker needs to record any episode."""
+
+    out: Path
+    settings: dict[str, Any]
+    env: str  # Gymnasium id
+    env_options: str  # JSON
+    depth: bool
+
+
 def collect(
     out: Path,
+    env: str = "free-fall",
     *,
     episodes: int,
     seed: int = 0,
     image_size: int = 64,
-    fps: float = 16.0,
-    num_frames: int = 17,
+    fps: float | None = None,
+    num_frames: int | None = None,
+    policies: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    depth: bool = False,
     workers: int | None = None,
 ) -> EpisodeStore:
-    """Record free-fall clips with the seeds ``seed, seed + 1, ...`` into a store at ``out``.
+    """Record clips of an environment into a store at ``out``.
 
-    Episodes already there are kept, so an interrupted run goes on where it stopped. A clip
-    depends on its seed and the settings alone, not on the number of workers.
+    With k policies, episode i plays the scene of seed ``seed + i // k`` under policy ``i % k``:
+    the same first frame goes with every policy. Episodes already there are kept, so an
+    interrupted run goes on where it stopped. A clip depends on its seed, its policy and the
+    settings alone, not on the number of workers.
+
+    Args:
+        out: folder of the store.
+        env: short name such as ``free-fall``, or Gymnasium id.
+        episodes: number of clips.
+        seed: seed of the first scene.
+        image_size: height and width in pixels.
+        fps, num_frames: rate and length of the clips; the family's defaults if None.
+        policies: names of the family's scripted policies; its first one if empty.
+        options: fields of the family's sampler (JSON values).
+        depth: record depth images too.
+        workers: processes; one for each core if None.
 
     Raises:
+        ValueError: an option is malformed; nothing has been written then.
         StoreError: ``out`` holds something else, or episodes of other settings.
+        OSError: the disk is full; finished clips stay readable.
     """
-    from worldmodel.envs.free_fall import DropSampler, FreeFallEnv
-
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
         if value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
-    env: dict[str, Any] = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
-    FreeFallEnv(**env).close()  # refuses malformed options before anything is written
-    settings = {"env": "worldmodel/FreeFall-v0", **env, "sampler": dataclasses.asdict(DropSampler()), **_versions()}
-    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
-    missing = [number for number in range(seed, seed + episodes) if episode_name(number) not in store]
+    clip = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
+    recipe, policies = _prepare(out, env, clip, as_json("options", dict(options or {})), policies, depth)
+    store = EpisodeStore.create(out, "truth", settings=recipe.settings, exist="resume")
+    missing = [each for each in plan(episodes, seed, policies) if each.key not in store]
     blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
     with tqdm(total=episodes, initial=episodes - len(missing), desc="MuJoCo", unit="clip") as progress:
-        if len(blocks) <= 1:
-            for block in blocks:
-                progress.update(_record_block(out, settings, env, block))
-            return store
-        # A fork would share the parent's GL and thread state, so workers start fresh.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
-            with _workers_deaf_to_interrupts():
-                jobs = [pool.submit(_record_block, out, settings, env, block) for block in blocks]
-            try:
-                for job in as_completed(jobs):
-                    progress.update(job.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
+        try:
+            with contextlib.closing(_record_all(recipe, blocks, workers)) as finished:
+                for recorded in finished:
+                    progress.update(recorded)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
+            raise OSError(
+                f"out: got a full disk after {len(store.keys())} finished clips in {out}, expected room for "
+                f"{episodes}; they stay readable, free some space and run the same command to go on"
+            ) from error
     return store
 
 
-def _versions() -> dict[str, dict[str, str]]:
-    """What, beside its seed and options, decides a clip's pixels."""
-    return {"versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "mujoco")}}
+def episode_name(seed: int, policy: str | None = None) -> str:
+    """Key of the episode recorded with a seed, and a policy where there are several."""
+    return f"{seed:08d}" if policy is None else f"{seed:08d}-{policy}"
+
+
+def plan(episodes: int, seed: int, policies: Sequence[str]) -> list[Episode]:
+    """What :func:`collect` records: every scene under every policy in turn."""
+    planned = []
+    for number in range(episodes):
+        scene, turn = divmod(number, len(policies))
+        name = episode_name(seed + scene, policies[turn] if len(policies) > 1 else None)
+        planned.append(Episode(name, seed + scene, policies[turn]))
+    return planned
+
+
+def environment_id(name: str) -> str:
+    """Gymnasium id of an environment given by its short name (``free-fall``) or its id."""
+    import gymnasium as gym
+
+    import worldmodel.envs  # noqa: F401  registers the ids
+
+    ids = [spec.id for spec in gym.registry.values() if spec.namespace == "worldmodel"]
+    by_name = {_short_name(each): each for each in ids}
+    if name not in ids and name not in by_name:
+        raise ValueError(f"env: got {name!r}, expected one of {', '.join(by_name)}; choose one of them")
+    return by_name.get(name, name)
+
+
+def _short_name(env_id: str) -> str:
+    """``free-fall`` for ``worldmodel/FreeFall-v0``."""
+    camel = env_id.split("/")[1].rsplit("-v", 1)[0]
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in camel).lstrip("-")
+
+
+def _prepare(
+    out: Path, name: str, clip: dict[str, Any], options: dict[str, Any], policies: Sequence[str], depth: bool
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe and the policies; refuses malformed ones before anything is written."""
+    env_id = environment_id(name)
+    document = json.dumps({**options, **clip})
+    env = _make_env(env_id, document)
+    sampler = dataclasses.asdict(env.family.sampler)
+    if not options.keys() <= sampler.keys():
+        got, expected = ", ".join(sorted(options.keys() - sampler.keys())), ", ".join(sampler)
+        raise ValueError(f"options: got {got}, expected one of {expected}; correct the name")
+    policies = tuple(policies) or tuple(env.family.policies)[:1]
+    if not set(policies) <= set(env.family.policies) or len(set(policies)) < len(policies):
+        got, expected = ", ".join(policies), ", ".join(env.family.policies)
+        raise ValueError(f"policy: got {got}, expected some of {expected}, each once; correct the names")
+    settings = {
+        "env": env_id,
+        **clip,
+        "fps": env.fps,
+        "num_frames": env.num_frames,
+        "options": sampler,
+        "policies": policies,
+        "depth": depth,
+        # what, beside its seed and options, decides a clip's pixels
+        "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "mujoco")},
+    }
+    return Recipe(out, settings, env_id, document, depth), policies
+
+
+def _record_all(recipe: Recipe, blocks: list[list[Episode]], workers: int | None) -> Generator[int]:
+    """Record all blocks, in this process if there is but one; yields how many episodes were finished."""
+    if len(blocks) <= 1:
+        for block in blocks:
+            yield _record_block(recipe, block)
+        return
+    # A fork would share the parent's GL and thread state, so workers start fresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context, initializer=_die_with_parent) as pool:
+        with _workers_deaf_to_interrupts():
+            jobs = [pool.submit(_record_block, recipe, block) for block in blocks]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BrokenProcessPool:
+            raise OSError(
+                "workers: got one that was killed, expected it to finish (is memory short?); "
+                "give fewer workers and run the same command to go on"
+            ) from None
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -91,22 +210,41 @@ def _workers_deaf_to_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def episode_name(seed: int) -> str:
-    """Key of the episode recorded with a seed."""
-    return f"{seed:08d}"
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would otherwise wait for ever, and write while the next run does."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _record_block(out: Path, settings: dict, env_options: dict, seeds: list[int]) -> int:
-    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
-    env = _env(**env_options)
-    for number in seeds:
-        store.write_truth(episode_name(number), env.record(seed=number), seed=number)
-    return len(seeds)
+def _record_block(recipe: Recipe, block: list[Episode]) -> int:
+    store = EpisodeStore.create(recipe.out, "truth", settings=recipe.settings, exist="resume")
+    env = _make_env(recipe.env, recipe.env_options)
+    for episode in block:
+        truth = env.record(seed=episode.seed, policy=episode.policy, depth=recipe.depth)
+        store.write_truth(episode.key, truth, seed=episode.seed, policy=episode.policy)
+    return len(block)
 
 
 @functools.lru_cache(maxsize=1)
-def _env(**options: Any) -> FreeFallEnv:
+def _make_env(env_id: str, options: str) -> SceneEnv:
     """One env for all blocks of a process: making its renderer takes as long as recording a clip."""
-    from worldmodel.envs.free_fall import FreeFallEnv
+    import gymnasium as gym
 
-    return FreeFallEnv(**options)
+    import worldmodel.envs  # noqa: F401  registers the ids
+    from worldmodel.envs.scene_env import SceneEnv
+
+    made = {name: _tuples(value) for name, value in json.loads(options).items()}
+    env = gym.make(env_id, disable_env_checker=True, **made).unwrapped
+    if not isinstance(env, SceneEnv):
+        raise ValueError(f"env: got {env_id}, expected one of MuJoCo scenes with ground truth; choose another")
+    return env
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -8,8 +8,8 @@ import pytest
 
 from worldmodel.envs.fill_times import fill_times, front_limits, fronts
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
-from worldmodel.envs.graphs import WALL, ChannelGraph, channel_walls, check_graph, route_length, shortest_route
-from worldmodel.envs.walls import crosses, distance_to_segments
+from worldmodel.envs.graphs import ChannelGraph, channel_walls, check_graph, route_length, shortest_route
+from worldmodel.geometry import WALL, crosses, distance_to_segments
 
 PATH = ChannelGraph(((-0.3, 0.0), (0.0, 0.0), (0.2, 0.0)), ((0, 1), (1, 2)))
 SQUARE = ChannelGraph(

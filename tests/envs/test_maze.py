@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from worldmodel.envs.maze import MazeEnv, MazeScene, MazeTraversal, MazeVectorEnv
 from worldmodel.envs.mazes import distance_field, maze_walls, solve
 from worldmodel.envs.simulation import Simulation
-from worldmodel.envs.walls import crosses, distance_to_segments
+from worldmodel.geometry import crosses, distance_to_segments
 
 SEEDS = range(6)
 

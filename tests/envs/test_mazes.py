@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from worldmodel.envs.mazes import Maze, check_maze, distance_field, draw_maze, max_walls, maze_walls, solve
-from worldmodel.envs.walls import crosses
+from worldmodel.geometry import crosses
 
 SIZES = [(5, 5), (7, 4), (15, 15)]
 

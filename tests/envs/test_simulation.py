@@ -163,6 +163,16 @@ def test_a_command_for_an_unknown_field_is_refused(monkeypatch):
         simulation.step(np.zeros((1, 1)))
 
 
+def test_memory_cannot_be_changed_in_place(monkeypatch):
+    def measure(self, readings, memory):
+        memory["impulse"] += 1.0
+        return {"impulse": memory["impulse"], "success": np.zeros(len(readings.time), bool)}
+
+    monkeypatch.setattr(Push, "measure", measure)
+    with pytest.raises(ValueError, match="read-only"):
+        Simulation(Push(), 2, fps=10.0).reset([Sled(), Sled()])
+
+
 def test_an_impossible_scene_is_refused_before_anything_changes():
     simulation = Simulation(Push(), 2, fps=10.0)
     simulation.reset([Sled(), Sled(3.0)])

@@ -23,7 +23,7 @@ from worldmodel.envs.traversal import (
     VisitScene,
 )
 from worldmodel.envs.visiting import AgentTraversal
-from worldmodel.envs.walls import crosses
+from worldmodel.geometry import crosses
 
 SEEDS = range(8)
 # Three nodes in a row, along x.

@@ -28,6 +28,7 @@ from worldmodel.storage.format import (
 from worldmodel.truth import Truth
 
 ARRAYS = {"truth": truth_episode.ARRAYS, "rollout": rollout_episode.ARRAYS}
+_PARTIAL = re.compile(r"zarr\.[0-9a-f]{32}\.partial")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -78,6 +79,7 @@ class EpisodeStore:
         if exist not in ("error", "resume"):
             raise StoreError(f"exist: got {exist!r}, expected 'error' or 'resume'; choose one of them")
         settings, provenance = as_json("settings", settings or {}), as_json("provenance", provenance or {})
+        _remove_beginnings(folder)
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             attributes = _root_attributes(folder, kind)
             if exist == "error":
@@ -186,6 +188,14 @@ class EpisodeStore:
     def _is_ours(self, name: str) -> bool:
         # zarr writes zarr.json through a file zarr.<random>.partial, which a kill leaves behind.
         return name in ARRAYS[self.kind] or name.startswith("zarr.")
+
+
+def _remove_beginnings(folder: Path) -> None:
+    """A kill while a store was being made leaves zarr's temporary file and nothing else."""
+    left = list(folder.iterdir()) if folder.is_dir() else []
+    if all(_PARTIAL.fullmatch(each.name) for each in left):
+        for each in left:
+            each.unlink()
 
 
 def _root_attributes(folder: Path, kind: str | None) -> dict[str, Any]:

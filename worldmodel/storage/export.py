@@ -37,6 +37,13 @@ def write_gif(
     _write_whole(Path(path), encode)
 
 
+def write_png(path: str | os.PathLike[str], image: np.ndarray, *, overwrite: bool = False) -> None:
+    """Write image (H, W, 3) uint8 as PNG (lossless)."""
+    _check_output(path, ".png", overwrite)
+    picture = Image.fromarray(image)
+    _write_whole(Path(path), lambda target: picture.save(target))
+
+
 def filmstrip(video: np.ndarray, every: int = 1, gap: int = 2) -> np.ndarray:
     """Frames 0, every, 2 every, ... of video (T, H, W, 3) side by side, ``gap`` white pixels between: (H, W', 3)."""
     _check_video(video)
