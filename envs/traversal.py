@@ -202,7 +202,7 @@ def locate(
 
     ``centres`` (..., N, 2) and ``segments`` (..., M, 2, 2) broadcast against the points.
     """
-    offset = np.linalg.norm(points[..., None, :] - centres, axis=-1)
+    offset = np.hypot(points[..., None, 0] - centres[..., 0], points[..., None, 1] - centres[..., 1])
     aside = distance_to_segments(points, segments)
     node, edge = offset.argmin(axis=-1), aside.argmin(axis=-1)
     on_edge = np.where(aside.min(axis=-1) <= channel_width / 2.0, centres.shape[-2] + edge, NOWHERE)
