@@ -87,7 +87,7 @@ class TraversalSampler(GraphOptions):
     task: str = "agent"
     goal: str = "node"
     sequence_length: int = 3
-    ball_radius: float = 0.027
+    ball_radius: float = 0.025
     max_speed: float = 0.6
     friction: float = 0.2
     flood_speed: float = 0.5
