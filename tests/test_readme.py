@@ -10,7 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_every_snippet_runs():
     snippets = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     names = {"denoise": lambda x, sigma: 0.5 * x, "x": torch.randn(2, 4, 3, 4, 4)}
     for snippet in snippets:
         exec(snippet, names)
