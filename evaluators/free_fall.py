@@ -1,19 +1,45 @@
-"""How far an imagined fall is from MuJoCo's: where the object is, and when it lands."""
+"""How far an imagined fall is from MuJoCo's: where things are, when they land, and under which physics.
+
+What each number means, in which direction it is better and what it must rank is declared in
+:mod:`~worldmodel.evaluators.free_fall_metrics`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from worldmodel.evaluators.bounce import energy_gain, penetration, true_restitution
 from worldmodel.evaluators.checks import check_mask, check_video
-from worldmodel.evaluators.impact import impact_time
+from worldmodel.evaluators.fall_laws import height_ratio_error
+from worldmodel.evaluators.falling import TrueFall, agreeing, lands_in_view, tracked_fall, true_fall, true_impact_time
+from worldmodel.evaluators.free_fall_metrics import ARM_METRICS, METRICS, OBJECT_METRICS
+from worldmodel.evaluators.ghost_wrench import ghost_wrench
+from worldmodel.evaluators.gravity import (
+    CAPPED,
+    PRECISE,
+    GravityFit,
+    can_be_precise,
+    first_run,
+    fit_gravity,
+    free_fall_deviation,
+)
+from worldmodel.evaluators.impact import Landing, find_landing
+from worldmodel.evaluators.metres import metres_per_pixel
+from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.pisa import pisa_scores
-from worldmodel.evaluators.tracking import Tracks, track
+from worldmodel.evaluators.robot_clock import SLOWEST, Clock, read_clock
+from worldmodel.evaluators.tracking import Tracker, Tracks, track_objects
 from worldmodel.truth import Truth
 
+__all__ = ["ARM_METRICS", "EVALUATOR", "METRICS", "OBJECT_METRICS", "FreeFallScore", "score_free_fall"]
+
 MIN_VISIBLE = 0.35  # of the first frame's visible area: below, the true object is leaving the picture
+_OF_LANDING = ("impact_error_ms", "impact_absolute_error_ms", "impact_missed", "impact_within_2_frames")
+LATE = (0.0, 0.5, 1.0, 2.0)  # frames by which a clip may let go later than its arm's clock says
 
 
 @dataclass(frozen=True)
@@ -22,6 +48,7 @@ class FreeFallScore:
 
     A frame is scored when the true object is in view (at least ``MIN_VISIBLE`` of its first
     area); where the tracker finds nothing in a scored frame, the error is the picture's diagonal.
+    nan stands for what the true clip does not allow to measure; what only the judged clip lacks is charged.
     """
 
     centroid_error_px: float  # mean Euclidean distance over the scored frames
@@ -32,13 +59,30 @@ class FreeFallScore:
     impact_time_ms: float  # read off the tracked path; nan if it never lands
     impact_error_ms: float  # estimated minus MuJoCo's exact time; nan if one of them does not exist
     impact_absolute_error_ms: float  # a missed or invented landing is charged the length of the clip
-    impact_missed: bool  # the object lands in one of the two videos only
-    impact_within_2_frames: bool  # a missed landing is not
+    impact_missed: bool | float  # the object lands in one of the two videos only
+    impact_within_2_frames: bool | float  # a missed landing is not; nan, as the three above, if MuJoCo's is hidden
     pisa_l2: float  # mean absolute coordinate error / (sqrt2 H), undetected frames dropped
     pisa_cd: float  # chamfer distance / (sqrt2 H), undetected frames dropped
     pisa_iou: float
+    gravity_m_s2: float  # g / alpha^2 of the first fall; nan unless it is as precise as gravity.PRECISE
+    gravity_standard_error_m_s2: float
+    gravity_error: float  # relative to the true g, at most 1; 1 if nothing falls
+    parabola_rmse_px: float  # of the first fall around the best parabola, whatever its g
+    free_fall_rmse_cm: float  # around the best parabola of the true g, in the frames of the true fall
+    restitution: float  # of the first bounce; nan if there is none
+    restitution_error: float  # absolute, at most 1; 1 if there is no landing
+    energy_gain: float  # energy from nowhere over m g h
+    penetration_mm: float  # below the floor at least, more than in MuJoCo
+    ghost_wrench: float  # force that nothing explains over weight
+    alpha: float  # seconds of the clip for a second of the arm's command; nan without an arm
+    alpha_standard_error: float  # of ln alpha
+    alpha_error: float  # |ln alpha| beyond two standard errors; ln 4 if the arm does not move as commanded
+    arm_gravity_m_s2: float  # g, by the arm's clock
+    arm_gravity_error: float  # relative, beyond two standard errors, at most 1
+    objects_error_diagonal: float  # centroid error of all falling objects, share of the diagonal
+    objects_ratio_error: float  # of landing times between objects, see fall_laws; 1 for each that does not land
     frame_error_px: np.ndarray  # (T,), nan in frames that are not scored
-    tracks: Tracks  # of the imagined clip
+    tracks: Tracks  # of *the* object in the imagined clip
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the tracks, as plain numbers and lists."""
@@ -46,53 +90,85 @@ class FreeFallScore:
         return values | {"frame_error_px": self.frame_error_px.tolist()}
 
 
-def score_free_fall(video: np.ndarray, truth: Truth) -> FreeFallScore:
-    """Score ``video`` (T, H, W, 3) uint8, imagined from the first frame of ``truth``."""
+def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_objects) -> FreeFallScore:
+    """Score ``video`` (T, H, W, 3) uint8, imagined from the first frame of ``truth``.
+
+    Raises:
+        ValueError: shapes that differ, a truth without its object, or one that is not a fall's.
+    """
     _check(video, truth)
-    tracks = track(video, truth.mask[0], truth.video[0])
-    scored = in_view(truth)
-    diagonal = truth.camera.diagonal_px
-    distance = np.linalg.norm(tracks.centroid - true_centroid(truth), axis=1)
-    error_px = np.where(scored, np.where(tracks.detected, distance, diagonal), np.nan)
-    pisa: dict[str, Any] = pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=truth.fps)
-    cm_per_px = 100.0 * truth.camera.depth(truth.position[:, 0]) / truth.camera.focal_px
+    labels = _seen_first(truth)
+    tracks = tracker(video, truth.segmentation[0], truth.video[0], labels)
+    errors = [_frame_errors(each, truth, label) for each, label in zip(tracks, labels, strict=True)]
+    error_px, diagonal = errors[0], truth.camera.diagonal_px
+    scored = np.isfinite(error_px)
+    cm_per_px = 100.0 * metres_per_pixel(truth.camera, truth.position[:, 0])
+    pisa: dict[str, Any] = pisa_scores(truth.mask, tracks[0].mask, true_fps=truth.fps, fps=truth.fps)
+    fall = true_fall(truth)
+    clock = read_clock(video, truth)
+    landings = [_landing(each, truth, fall, clock) for each in tracks]
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
         centroid_error_diagonal=float(error_px[scored].mean() / diagonal),
         centroid_error_cm=float((error_px * cm_per_px)[scored].mean()),
-        detection_rate=float(tracks.detected[scored].mean()),
+        detection_rate=float(tracks[0].detected[scored].mean()),
         scored_frames=int(scored.sum()),
-        **_score_impact(tracks, truth),
+        **_score_impact(landings[0], truth),
         **pisa,
+        **_score_physics(tracks[0], truth, fall, landings[0], clock),
+        objects_error_diagonal=float(np.mean([e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]))
+        / diagonal,
+        objects_ratio_error=_ratio_error(landings, labels, truth),
         frame_error_px=error_px,
-        tracks=tracks,
+        tracks=tracks[0],
     )
 
 
-def in_view(truth: Truth) -> np.ndarray:
+EVALUATOR = Evaluator("worldmodel/FreeFall-v0", score_free_fall, METRICS, headline="centroid_error_px")
+
+
+def in_view(truth: Truth, label: int = 1) -> np.ndarray:
     """Frames (T,) bool that are scored: all but the given first in which the true object can be seen."""
-    area = truth.mask.sum(axis=(1, 2))
+    area = np.count_nonzero(truth.segmentation == label, axis=(1, 2))
     return (area >= MIN_VISIBLE * area[0]) & (np.arange(len(truth)) > 0)
 
 
-def true_centroid(truth: Truth) -> np.ndarray:
-    """Centroid (T, 2) px, (u, v), of the object's visible pixels; nan where it is out of the picture."""
-    v, u = np.indices(truth.mask.shape[1:]) + 0.5
-    area = truth.mask.sum(axis=(1, 2))
-    sums = np.stack([(truth.mask * u).sum(axis=(1, 2)), (truth.mask * v).sum(axis=(1, 2))], axis=1)
+def true_centroid(truth: Truth, label: int = 1) -> np.ndarray:
+    """Centroid (T, 2) px, (u, v), of an object's visible pixels; nan where it is out of the picture."""
+    mask = truth.segmentation == label
+    rows, columns = np.count_nonzero(mask, axis=2), np.count_nonzero(mask, axis=1)  # (T, H), (T, W)
+    area = rows.sum(axis=1)
+    sums = np.stack([columns @ (np.arange(mask.shape[2]) + 0.5), rows @ (np.arange(mask.shape[1]) + 0.5)], axis=1)
     return np.where(area[:, None] > 0, sums / np.maximum(area, 1)[:, None], np.nan)
 
 
-def true_impact_time(truth: Truth) -> float:
-    """When the object first touched the floor, in seconds; nan if the clip ends before."""
-    impact = truth.outcome.get("impact_time")
-    return float("nan") if impact is None else float(impact)
+def _seen_first(truth: Truth) -> list[int]:
+    """Labels of the falling objects that the first frame shows, *the* object first."""
+    falling = range(1, 1 + len(truth.outcome.get("impact_times", [None])))
+    return [label for label in falling if label == 1 or (truth.segmentation[0] == label).any()]
 
 
-def _score_impact(tracks: Tracks, truth: Truth) -> dict[str, Any]:
-    estimate = impact_time(tracks.centroid[:, 1], truth.fps, truth.camera.height)
+def _frame_errors(tracks: Tracks, truth: Truth, label: int) -> np.ndarray:
+    """Error (T,) px of an object: its distance, the diagonal where it is lost, nan where it is not scored."""
+    distance = np.linalg.norm(tracks.centroid - true_centroid(truth, label), axis=1)
+    return np.where(in_view(truth, label), np.where(tracks.detected, distance, truth.camera.diagonal_px), np.nan)
+
+
+def _landing(tracks: Tracks, truth: Truth, fall: TrueFall, clock: Clock | None) -> Landing | None:
+    """The first landing, of a fall that begins at once or when the arm's clock says that it lets go."""
+    starts: Sequence[float] = (0.0,)
+    if fall.start > 0:
+        alpha = 1.0 if clock is None or np.isnan(clock.alpha) else clock.alpha
+        starts = [alpha * fall.start + late / truth.fps for late in LATE]
+    return find_landing(tracks.centroid[:, 1], truth.fps, truth.camera.height, starts)
+
+
+def _score_impact(landing: Landing | None, truth: Truth) -> dict[str, Any]:
+    estimate = float("nan") if landing is None else landing.time
     true = true_impact_time(truth)
     error = estimate - true
+    if not lands_in_view(truth, true):
+        return {"impact_time_ms": 1000.0 * estimate, **dict.fromkeys(_OF_LANDING, float("nan"))}
     missed = bool(np.isnan(estimate) != np.isnan(true))
     charged = (len(truth) - 1) / truth.fps if missed else np.nan_to_num(abs(error), nan=0.0)
     return {
@@ -102,6 +178,100 @@ def _score_impact(tracks: Tracks, truth: Truth) -> dict[str, Any]:
         "impact_missed": missed,
         "impact_within_2_frames": bool(not missed and charged <= 2.0 / truth.fps),
     }
+
+
+def _score_physics(
+    tracks: Tracks, truth: Truth, fall: TrueFall, landing: Landing | None, clock: Clock | None
+) -> dict[str, float]:
+    tracked = tracked_fall(tracks, truth, fall, bounced_depth=False)
+    bounced = tracked_fall(tracks, truth, fall, bounced_depth=True)
+    flown = tracked_fall(_true_tracks(tracks, truth), truth, fall, bounced_depth=True)
+    start = fall.start if landing is None else landing.start
+    run = first_run(tracked, 0.0 if np.isnan(start) else start)
+    fit = fit_gravity(tracked.time[run], tracked.height[run], tracked.sigma)
+    lost = truth.camera.diagonal_px * float(metres_per_pixel(truth.camera, truth.position[0, 0]))
+    restitution = float("nan") if landing is None else landing.restitution
+    bounce = true_restitution(truth, fall) if lands_in_view(truth, fall.impact) else float("nan")
+    return {
+        **_score_gravity(fit, can_be_precise(flown, fall), fall, clock),
+        "parabola_rmse_px": _parabola_rmse_px(tracks, run),
+        "free_fall_rmse_cm": 100.0 * free_fall_deviation(tracked, fall, lost),
+        "restitution": restitution,
+        "restitution_error": float(np.nan if np.isnan(bounce) else _capped(restitution - bounce)),
+        # Of the two depths that the object may have after a bounce, the kinder counts.
+        "energy_gain": min(energy_gain(each, fall, truth.fps) for each in (tracked, bounced)),
+        "penetration_mm": 1000.0 * min(penetration(each, fall, truth) for each in (tracked, bounced)),
+        "ghost_wrench": min(ghost_wrench(each, flown, fall, truth.fps) for each in agreeing(tracked, bounced)),
+    }
+
+
+def _score_gravity(fit: GravityFit, told: bool, fall: TrueFall, clock: Clock | None) -> dict[str, float]:
+    told &= fall.gravity > 0
+    seen = fit.n > 3
+    precise = told and seen and fit.standard_error <= PRECISE
+    alpha = np.nan if clock is None else clock.alpha
+    by_arm, spread = fit.gravity * alpha**2, np.nan
+    if clock is not None and seen:
+        spread = np.hypot(fit.standard_error * alpha**2, 2 * by_arm * clock.log_error)
+    beyond = max(0.0, abs(by_arm - fall.gravity) - 2 * spread) if np.isfinite(spread) else np.nan
+    return {
+        "gravity_m_s2": fit.gravity if precise else np.nan,
+        "gravity_standard_error_m_s2": fit.standard_error if precise else np.nan,
+        "gravity_error": _capped((fit.gravity if seen else np.nan) / fall.gravity - 1) if told else np.nan,
+        "alpha": alpha,
+        "alpha_standard_error": np.nan if clock is None else clock.log_error,
+        "alpha_error": np.nan if clock is None else _clock_error(clock),
+        "arm_gravity_m_s2": float(by_arm) if precise else np.nan,
+        "arm_gravity_error": _capped(beyond / fall.gravity) if told and clock is not None else np.nan,
+    }
+
+
+def _clock_error(clock: Clock) -> float:
+    """|ln alpha| beyond two standard errors, that of ``SLOWEST`` where the arm does not move as commanded."""
+    if np.isnan(clock.alpha):
+        return float(np.log(SLOWEST))
+    return max(0.0, float(abs(np.log(clock.alpha)) - 2 * clock.log_error))
+
+
+def _capped(error: float) -> float:
+    """Size of an error, at most ``CAPPED``, which is also charged where there is nothing to measure."""
+    return float(min(CAPPED, np.nan_to_num(abs(error), nan=CAPPED)))
+
+
+def _parabola_rmse_px(tracks: Tracks, run: slice) -> float:
+    """Residual of the first fall: horizontally a line, vertically a parabola; nan below 4 frames."""
+    path = tracks.centroid[run]
+    if len(path) < 4:
+        return float("nan")
+    t = np.arange(len(path)) - (len(path) - 1) / 2
+    design = np.stack([np.ones_like(t), t, t**2], axis=1)
+    residuals = [
+        design[:, :columns] @ np.linalg.lstsq(design[:, :columns], path[:, axis])[0] - path[:, axis]
+        for axis, columns in ((0, 2), (1, 3))
+    ]
+    return float(np.sqrt(np.mean(np.square(residuals).sum(axis=0))))
+
+
+def _true_tracks(tracks: Tracks, truth: Truth) -> Tracks:
+    """The true object in the picture as if a tracker without error had found it."""
+    centroid = truth.camera.project(truth.position[:, 0])
+    there = np.isfinite(centroid).all(axis=1)
+    return Tracks(centroid, there, there.astype(float), tracks.box, tracks.angle, truth.mask)
+
+
+def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth) -> float:
+    """See ``fall_laws.height_ratio_error``, over the objects that fall freely to their true landing."""
+    true = np.array([np.nan if each is None else each for each in truth.outcome.get("impact_times", [None])], float)
+    true = true[np.array(labels) - 1]
+    collided = np.asarray(truth.signals.get("collisions", np.zeros((len(truth), len(true)), bool)))[:, : len(true)]
+    first_frame = np.searchsorted(truth.time, np.nan_to_num(true, nan=0.0))
+    free = np.isfinite(true) & ~np.array([c[: f + 1].any() for c, f in zip(collided.T, first_frame, strict=True)])
+    if free.sum() < 2 or "gripper" in truth.objects:
+        return float("nan")
+    times = np.array([np.nan if each is None else each.time for each in landings])[free]
+    if np.isnan(times).any():
+        return CAPPED
+    return _capped(height_ratio_error(true[free] ** 2, times))
 
 
 def _check(video: np.ndarray, truth: Truth) -> None:
@@ -114,5 +284,7 @@ def _check(video: np.ndarray, truth: Truth) -> None:
     check_mask("truth.mask", truth.mask, video.shape[:3])
     if not np.isfinite(truth.position[:, 0]).all():
         raise ValueError("truth.position: got NaN or infinite values, expected metres; record the clip again")
+    if not truth.mask[0].any():
+        raise ValueError("truth.mask: got no pixel in the first frame, expected the object in it; choose another scene")
     if not in_view(truth).any():
         raise ValueError("truth.mask: got no frame with the object in view after the first; choose another scene")

@@ -1,7 +1,8 @@
 """PisaBench's three numbers as released (arXiv 2503.09595), kept beside honest ones for comparison.
 
-They are what the published code computes, faults included: "L2" is a mean absolute coordinate
-error, and frames in which either mask is empty are dropped from L2 and CD instead of charged.
+They are what ``eval.py`` and ``utils/metrics.py`` of github.com/vision-x-nyu/pisa-experiments
+compute, faults included: "L2" is a mean absolute coordinate error, and frames in which either
+mask is empty are dropped from L2 and CD instead of charged.
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ def pisa_scores(true_masks: np.ndarray, masks: np.ndarray, *, true_fps: float, f
     check_mask("masks", masks, (len(masks), *true_masks.shape[1:]))
     check_mask("true_masks", true_masks, true_masks.shape)
     pairs = pair_frames(len(true_masks), len(masks), true_fps, fps)
-    true_masks, masks = true_masks[pairs], masks[: len(pairs)]
     scale = np.sqrt(2.0) * true_masks.shape[1]
-    coordinates = [np.abs(_centroid(a) - _centroid(b)) for a, b in zip(true_masks, masks, strict=True)]
-    chamfer = [_chamfer(a, b) for a, b in zip(true_masks, masks, strict=True)]
+    both = [_crop(true_masks[pair], mask) for pair, mask in zip(pairs, masks[: len(pairs)], strict=True)]
     return {
-        "pisa_l2": _nanmean(coordinates) / scale,
-        "pisa_cd": _nanmean(chamfer) / scale,
-        "pisa_iou": float(np.mean([_iou(a, b) for a, b in zip(true_masks, masks, strict=True)])),
+        "pisa_l2": _nanmean([np.abs(_centroid(a) - _centroid(b)) for a, b in both]) / scale,
+        "pisa_cd": _nanmean([_chamfer(a, b) for a, b in both]) / scale,
+        "pisa_iou": float(np.mean([_iou(a, b) for a, b in both])),
     }
 
 
@@ -35,6 +34,16 @@ def pair_frames(true_frames: int, frames: int, true_fps: float, fps: float) -> n
     """Index of the true frame for each generated frame: int(i * true_fps / fps), cut to the shorter video."""
     pairs = (np.arange(frames) * (true_fps / fps)).astype(int)
     return pairs[pairs < true_frames]
+
+
+def _crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both masks within the box that holds both, which changes none of the numbers."""
+    either = a | b
+    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
+    if not len(rows):
+        return a, b
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return a[box], b[box]
 
 
 def _centroid(mask: np.ndarray) -> np.ndarray:
@@ -49,12 +58,12 @@ def _chamfer(a: np.ndarray, b: np.ndarray) -> float:
 
 def _mean_distance(start: np.ndarray, target: np.ndarray) -> float:
     distance = cv2.distanceTransform((~target).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return float(distance[start].mean())
+    return float(distance[start].mean(dtype=np.float64))
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def _nanmean(values: list) -> float:

@@ -1,21 +1,32 @@
-"""The results of an evaluation: every per-scene number, and the same as strict JSON.
+"""The results of an evaluation: every number of every clip, and the same as strict JSON.
 
-Schema (``null`` in the file stands for a number that does not exist)::
+Schema (``null`` stands for a number that does not exist)::
 
     {
-      "format": 1,
-      "clip": {"fps", "frames", "height_px", "width_px", "diagonal_px"},
-      "scenes": [{"seed", "impact_time_ms", ...what builds the scene again}],         one a scene
-      "rows": {                        truth, autoencoder, base, euler_matched, refined, frozen, linear
-        row: {
-          "label": "Predict-and-Perturb",
-          "nfe": 34,                   mean model evaluations a clip; 0 without a model
-          "seconds_per_clip": 0.21,    nan where nothing was sampled
-          "scenes": [FreeFallScore.to_dict()]                              one a scene, same order
-        }
-      },
-      "table", "comparisons":          see ``summary.summarise``
-      "provenance": {...}              model, weights, settings, versions, command; any JSON
+      "format": 2,
+      "families": [{
+        "family": "worldmodel/FreeFall-v0", "title": "free fall",
+        "headline": name of the metric that decides, "printed": [names of the short table's],
+        "metrics": {name: {"label", "unit", "pooled", "better", "factor", "digits", "meaning"}},
+        "groups": [{"title", "note", "metrics": [names that stand in one table]}],
+        "clip": {"fps", "frames", "height_px", "width_px", "diagonal_px"},
+        "scenes": [{"key", "seed", "policy", "scene": {what builds it again}, "outcome": {...}}],   one a clip
+        "discards": [{"key", "seed", "reason"}],            clips whose true video cannot be judged: in no number
+        "rows": {                                           truth, autoencoder, the models, frozen, linear
+          row: {
+            "label": "Predict-and-Perturb",
+            "kind": "ceiling", "model" or "null",
+            "nfe": 34,                   mean model evaluations a clip; 0 without a model, null if unknown
+            "seconds_per_clip": 0.21,
+            "failures": 1,               videos that could not be judged; they are charged, see ``scoring.py``
+            "clips": [{"clip": index in scenes, "sample": 0, "seed", "sha256", "failure": null or the reason,
+                       "nfe", "seconds", "tracks": {name: (T, 2) px, what was followed}, "score": {every number}}]
+          }
+        },
+        "table", "best_null", "skill", "comparisons": see ``summary.summarise``
+        "outcomes", "passes": see ``outcomes.py``; {} where there is no such thing
+      }],
+      "provenance": {...}                models, weights, settings, hashes, versions, command
     }
 """
 
@@ -24,17 +35,22 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from worldmodel.evaluators.free_fall import true_impact_time
-from worldmodel.evaluators.summary import summarise
-from worldmodel.truth import Truth
+from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.outcomes import outcomes, passes
+from worldmodel.evaluators.registry import Group
+from worldmodel.evaluators.summary import Roles, summarise
 
-ROWS = {
+FORMAT = 2
+CEILING = "truth"
+LABELS = {
     "truth": "MuJoCo through the tracker",
     "autoencoder": "Autoencoder round trip",
     "base": "Base sampler",
@@ -43,51 +59,98 @@ ROWS = {
     "frozen": "Frozen first frame",
     "linear": "Linear extrapolation",
 }
-FORMAT = 1
+NULLS = ("frozen", "linear")
+_NUMBERS = re.compile(r"\[[\s\d.,eE+\-nul\[\]]+\]")  # lists of numbers and null, which take one line
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,39}")
 
 
-def build_results(
+def check_row_name(name: str) -> None:
+    """Refuse a name that cannot be that of a row of the caller's."""
+    if name in (CEILING, *NULLS):
+        raise ValueError(f"rows: got {name!r}, which is made from the truth, expected another name; rename it")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"rows: got {name!r}, expected up to 40 letters, digits, spaces and _ . + -, a letter or digit first; "
+            "rename it"
+        )
+
+
+def kind_of(name: str) -> str:
+    """``ceiling``, ``null`` or ``model``."""
+    return "ceiling" if name in (CEILING, "autoencoder") else "null" if name in NULLS else "model"
+
+
+def build_family(
+    evaluator: Evaluator,
+    *,
+    title: str,
+    printed: Sequence[str],
+    groups: Sequence[Group],
+    clip: Mapping[str, Any],
+    scenes: Sequence[Mapping[str, Any]],
+    discards: Sequence[Mapping[str, Any]],
     rows: Mapping[str, Mapping[str, Any]],
-    seeds: Sequence[int],
-    truths: Sequence[Truth],
-    provenance: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Put the scored rows (see the module's schema) of the same scenes together and summarise them."""
-    if len(seeds) != len(truths) or not truths:
-        raise ValueError(f"seeds: got {len(seeds)} for {len(truths)} truths, expected one each; pass the scenes' seeds")
+    """Put the scored rows of one family (see the module's schema) together and summarise them."""
     for name, row in rows.items():
-        if name not in ROWS:
-            raise ValueError(f"rows: got {name!r}, expected some of {', '.join(ROWS)}; rename the row")
-        if len(row["scenes"]) != len(truths):
+        lacking = set(range(len(scenes))) - {entry["clip"] for entry in row["clips"]}
+        if lacking:
             raise ValueError(
-                f"rows[{name!r}]: got {len(row['scenes'])} scenes, expected {len(truths)}; score every row on all"
+                f"rows[{name!r}]: got no score of {len(lacking)} of {len(scenes)} clips, expected all; score them"
             )
-    first = truths[0]
-    return {
-        "format": FORMAT,
-        "clip": {
-            "fps": first.fps,
-            "frames": len(first),
-            "height_px": first.camera.height,
-            "width_px": first.camera.width,
-            "diagonal_px": first.camera.diagonal_px,
-        },
-        "scenes": [
-            {"seed": int(seed), "impact_time_ms": 1000.0 * true_impact_time(truth), **truth.scene}
-            for seed, truth in zip(seeds, truths, strict=True)
-        ],
-        "rows": {name: {"label": ROWS[name], **rows[name]} for name in ROWS if name in rows},
-        **summarise({name: rows[name] for name in ROWS if name in rows}, rng),
-        "provenance": dict(provenance),
+    ordered = {
+        name: row for kind in ("ceiling", "model", "null") for name, row in rows.items() if kind_of(name) == kind
     }
+    roles = Roles(CEILING, NULLS, tuple(name for name in ordered if kind_of(name) == "model"))
+    # Clips of one seed show one scene, under several policies; a clip without a seed is a scene of its own.
+    labels = [scene["key"] if scene["seed"] is None else f"seed {scene['seed']}" for scene in scenes]
+    numbers = np.unique(labels, return_inverse=True)[1]
+    entries = {name: row["clips"] for name, row in ordered.items()}
+    decisive = next(metric for metric in evaluator.metrics if metric.name == evaluator.headline)
+    return plain(
+        {
+            "family": evaluator.family,
+            "title": title,
+            "headline": evaluator.headline,
+            "printed": list(printed),
+            "metrics": {
+                metric.name: {key: value for key, value in asdict(metric).items() if key not in ("name", "ranks")}
+                for metric in evaluator.metrics
+            },
+            "groups": [asdict(group) for group in groups],
+            "clip": clip,
+            "scenes": scenes,
+            "discards": discards,
+            "rows": {
+                name: {"label": LABELS.get(name, name), "kind": kind_of(name), **row} for name, row in ordered.items()
+            },
+            **summarise(
+                entries,
+                numbers,
+                evaluator.metrics,
+                evaluator.headline,
+                [group.metrics for group in groups],
+                roles,
+                rng,
+            ),
+            "outcomes": outcomes(entries),
+            "passes": passes(entries, numbers, decisive, rng),
+        }
+    )
+
+
+def build_results(families: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole document of one evaluation."""
+    return plain({"format": FORMAT, "families": families, "provenance": provenance})
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write strict JSON; the file appears only when it is complete."""
     path = Path(path)
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(plain(results), indent=1, allow_nan=False)
+    unfinished.write_text(_NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
     os.replace(unfinished, path)
 
 

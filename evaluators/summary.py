@@ -1,160 +1,248 @@
-"""From per-scene scores to the table, the paired comparisons and the sentence above them."""
+"""From the scores of every clip to the table, the skill and the paired comparisons of one family.
+
+A row is a list of entries ``{"clip": index, "score": {...}, ...}``, one for each clip and sample. The scene is
+the unit: clips and samples of one scene are drawn together, and averaged before they are compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from worldmodel.evaluators.metrics import Metric
 from worldmodel.evaluators.statistics import (
+    bootstrap_iqm,
     bootstrap_mean,
     bootstrap_median,
     holm,
     mcnemar,
     paired_difference,
+    scenes_for_mcnemar,
+    scenes_for_mean_difference,
+    skill,
     wilson,
 )
 
-PAIRS = (
-    ("refined", "euler_matched"),
-    ("refined", "base"),
-    ("euler_matched", "base"),
-    ("base", "linear"),
-    ("base", "frozen"),
-)
-COMPARED = ("centroid_error_px", "impact_absolute_error_ms")
+Entries = Sequence[Mapping[str, Any]]
+ALL_PAIRS = 4  # models up to which each is compared with each, beyond it only with the best
+NOTHING = {"value": np.nan, "low": np.nan, "high": np.nan, "n": 0}
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A column of the table: which per-scene number, how it is pooled over scenes, how it is printed."""
+class Roles:
+    """Which rows are what: the measured ceiling, what needs no model, and what is judged."""
 
-    key: str  # in the table
-    score: str  # of FreeFallScore
-    label: str
-    unit: str
-    pooled: str  # "mean", "median" or "share" of scenes
-    factor: float  # from the score's unit to the printed one
-    digits: int
-    lower_is_better: bool | None  # None: best at 0
+    ceiling: str
+    nulls: tuple[str, ...]
+    models: tuple[str, ...]
 
 
-OWN_METRICS = (
-    Metric("error_diagonal", "centroid_error_diagonal", "Centroid error", "% of diagonal", "median", 100.0, 2, True),
-    Metric("error_cm", "centroid_error_cm", "Centroid error", "cm", "median", 1.0, 1, True),
-    Metric("error_px", "centroid_error_px", "Centroid error", "px", "mean", 1.0, 2, True),
-    Metric("detection", "detection_rate", "Object found", "% of frames", "mean", 100.0, 1, False),
-    Metric("impact_ms", "impact_absolute_error_ms", "Landing error", "ms", "median", 1.0, 0, True),
-    Metric("impact_bias_ms", "impact_error_ms", "Landing bias", "ms", "mean", 1.0, 0, None),
-    Metric("impact_within", "impact_within_2_frames", "Landing ± 2 frames", "% of scenes", "share", 100.0, 1, False),
-)
-PISA_METRICS = (
-    Metric("pisa_l2", "pisa_l2", "PISA L2", "as released", "mean", 1.0, 4, True),
-    Metric("pisa_cd", "pisa_cd", "PISA CD", "as released", "mean", 1.0, 4, True),
-    Metric("pisa_iou", "pisa_iou", "PISA IoU", "as released", "mean", 1.0, 3, False),
-)
-METRICS = OWN_METRICS + PISA_METRICS
+def summarise(
+    rows: Mapping[str, Entries],
+    scenes: np.ndarray,
+    metrics: Sequence[Metric],
+    headline: str,
+    groups: Sequence[Sequence[str]],
+    roles: Roles,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """All numbers of one family with their 95 % intervals, in printed units.
 
-
-PRINTED = ("error_diagonal", "error_cm", "detection", "impact_ms", "impact_within")
-
-
-def summarise(rows: Mapping[str, Mapping[str, Any]], rng: np.random.Generator) -> dict[str, Any]:
-    """Table and comparisons of ``rows`` (see ``results.py``), each number with its 95 % interval.
+    Args:
+        rows: entries by row.
+        scenes: (clips,) label of the scene of each clip.
+        metrics: what is tabled; those whose ``better`` is not ``none`` are compared.
+        headline: the metric that skill is computed of.
+        groups: names of the metrics that stand in one table, for which Holm corrects.
+        roles: which rows are what.
+        rng: of the bootstraps.
 
     Returns:
-        {"table": {row: {metric key: {"value", "low", "high", "n"}}}, in printed units;
-         "comparisons": [{"a", "b", "n", metric: {...paired difference...}, "mcnemar_p", ...}]}
+        {"table": {row: {metric: {"value", "low", "high", "n"}}}, "best_null": row,
+         "skill": {row: {"value", "low", "high", "n"}}, "comparisons": [see ``compare``]}
     """
-    table = {name: {m.key: _pool(row["scenes"], m, rng) for m in METRICS} for name, row in rows.items()}
-    pairs = [(a, b) for a, b in PAIRS if a in rows and b in rows]
-    comparisons = [_compare(rows, a, b, rng) for a, b in pairs]
-    adjusted = holm([c["centroid_error_px"]["wilcoxon_p"] for c in comparisons])
-    for comparison, p in zip(comparisons, adjusted, strict=True):
-        comparison["centroid_error_px"]["holm_p"] = p
-    return {"table": table, "comparisons": comparisons}
+    decisive = next(metric for metric in metrics if metric.name == headline)
+    null = _best([name for name in roles.nulls if name in rows], rows, len(scenes), decisive)
+    judged = [name for name in rows if name not in (roles.ceiling, null)]
+    comparable = [metric for metric in metrics if metric.better != "none"]
+    return {
+        "table": {name: {m.name: pool(row, scenes, m, rng) for m in metrics} for name, row in rows.items()},
+        "best_null": null,
+        "skill": {name: _skill(rows, name, null, roles.ceiling, scenes, decisive, rng) for name in judged},
+        "comparisons": [
+            compare(rows, a, b, scenes, comparable, groups, rng) for a, b in _pairs(rows, roles, null, scenes, decisive)
+        ],
+    }
 
 
-def scores(scenes: list[Mapping[str, Any]], name: str) -> np.ndarray:
-    """One score (n,) of every scene; nan where it does not exist."""
-    return np.array([scene[name] for scene in scenes], dtype=np.float64)
+def values(row: Entries, metric: Metric) -> np.ndarray:
+    """The metric (entries,) of every entry, as scored; nan where it does not exist."""
+    return np.array([entry["score"].get(metric.name) for entry in row], dtype=np.float64)
 
 
-def headline(results: Mapping[str, Any]) -> tuple[str, str]:
-    """A verdict and the numbers behind it: refined against Euler with as many model evaluations.
+def by_clip(row: Entries, clips: int, metric: Metric) -> np.ndarray:
+    """The metric (clips,) averaged over the samples of each clip that have it, ``zero`` metrics as distance from 0."""
+    found = values(row, metric)
+    found = np.abs(found) if metric.better == "zero" else found
+    exists = np.isfinite(found)
+    index = np.array([entry["clip"] for entry in row], dtype=np.int64)[exists]
+    count = np.bincount(index, minlength=clips)
+    total = np.bincount(index, weights=found[exists], minlength=clips)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    The verdict is decided by one number, the mean paired difference of the centroid error:
-    better or worse only if its 95 % interval lies on one side of 0.
+
+def pool(row: Entries, scenes: np.ndarray, metric: Metric, rng: np.random.Generator) -> dict[str, float]:
+    """The metric of a row over scenes, with its interval.
+
+    Wilson's interval of a share needs independent clips: where a scene has several, or has samples, scenes are
+    drawn instead, and a share of 0 or 1 gets Wilson's interval of as many clips as there are scenes.
     """
-    found = [c for c in results["comparisons"] if (c["a"], c["b"]) == ("refined", "euler_matched")]
-    if not found:
-        return "No comparison with matched-NFE Euler in this run.", "Score the rows refined and euler_matched."
-    comparison = found[0]
-    d, landing = comparison["centroid_error_px"]["mean"], comparison["impact_absolute_error_ms"]["mean"]
-    if d["high"] < 0:
-        verdict = "Predict-and-Perturb beats Euler at the same number of model evaluations."
-    elif d["low"] > 0:
-        verdict = "Predict-and-Perturb loses to Euler at the same number of model evaluations."
+    found = values(row, metric)
+    exists = np.isfinite(found)
+    found, scene = found[exists], scenes[[entry["clip"] for entry in row]][exists]
+    if not len(found):
+        return dict(NOTHING)
+    apart = len(np.unique(scene))
+    if metric.pooled == "share" and (apart == len(found) or found.mean() in (0.0, 1.0)):
+        interval = wilson(round(found.mean() * apart), apart)
     else:
-        verdict = "Predict-and-Perturb does not beat Euler at the same number of model evaluations."
-    nfe = [results["rows"][name]["nfe"] for name in ("refined", "euler_matched")]
-    return verdict, (
-        f"Refined minus matched-NFE Euler over {comparison['n']} scenes: mean centroid error {_spread(d, 2)} px "
-        f"(95 % interval), median {_spread(comparison['centroid_error_px']['median'], 2)} px, "
-        f"mean landing error {_spread(landing, 0)} ms, "
-        f"with {nfe[0]:.4g} against {nfe[1]:.4g} evaluations a clip. Below zero is better."
-    )
+        draw = bootstrap_median if metric.pooled == "median" else bootstrap_mean
+        interval = draw(found, rng, scene)
+    return {name: metric.factor * value for name, value in asdict(interval).items()} | {"n": len(found)}
 
 
-def signed(value: float, digits: int | None = None) -> str:
-    """A number with its sign, as text for people."""
-    text = f"{value:+g}" if digits is None else f"{value:+.{digits}f}"
-    if not float(text):
-        text = text[1:]
-    return text.replace("-", "−")
+def compare(
+    rows: Mapping[str, Entries],
+    a: str,
+    b: str,
+    scenes: np.ndarray,
+    metrics: Sequence[Metric],
+    groups: Sequence[Sequence[str]],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Row ``a`` minus row ``b`` over the same scenes, for every metric.
+
+    Returns:
+        {"a", "b", "metrics": {name: {"n" scenes, "mean", "median": {"value", "low", "high"}, "hodges_lehmann",
+        "test": "wilcoxon" or "mcnemar", "p", "holm_p" over the metrics of its group, "only_a", "only_b"
+        (scenes, for McNemar's test), "better": "a", "b" or "open" by the interval of the mean, "scenes_needed"
+        to find the mean difference with 80 % power, nan where none is known}}}
+    """
+    found = {}
+    for metric in metrics:
+        first, second = (by_clip(rows[name], len(scenes), metric) for name in (a, b))
+        exists = np.isfinite(first) | np.isfinite(second)
+        if exists.any():
+            first, second = charged(first[exists], second[exists], metric)
+            found[metric.name] = _compare_one(first, second, scenes[exists], metric, rng)
+    for group in groups:
+        tested = [found[name] for name in group if name in found]
+        for each, p in zip(tested, holm([each["p"] for each in tested]), strict=True):
+            each["holm_p"] = p
+    return {"a": a, "b": b, "metrics": found}
 
 
-def _spread(interval: Mapping[str, float], digits: int) -> str:
-    value, low, high = (signed(interval[end], digits) for end in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+def charged(a: np.ndarray, b: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """Both with every missing number replaced by the worst that either has: not to have a number is no excuse."""
+    both = np.concatenate([a, b])
+    worst = np.nanmin(both) if metric.better == "higher" else np.nanmax(both)
+    return np.nan_to_num(a, nan=worst), np.nan_to_num(b, nan=worst)
 
 
-def markdown_table(results: Mapping[str, Any], keys: tuple[str, ...] = PRINTED) -> str:
-    """The table of ``results`` as Markdown: a line a row, value and 95 % interval of the given metrics."""
-    metrics = [metric for metric in METRICS if metric.key in keys]
-    header = ["", "evaluations", *(f"{metric.label.lower()}, {metric.unit}" for metric in metrics)]
-    lines = [header, ["---"] * len(header)]
-    for name, row in results["table"].items():
-        cells = [results["rows"][name]["label"], f"{results['rows'][name]['nfe']:.3g}"]
-        lines.append(cells + [_interval_text(row[metric.key], metric.digits) for metric in metrics])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _compare_one(
+    a: np.ndarray, b: np.ndarray, scenes: np.ndarray, metric: Metric, rng: np.random.Generator
+) -> dict[str, Any]:
+    d = paired_difference(a, b, rng, scenes)
+    result: dict[str, Any] = {"n": d.n, "hodges_lehmann": metric.factor * d.hodges_lehmann}
+    for name in ("mean", "median"):
+        result[name] = {end: metric.factor * value for end, value in asdict(getattr(d, name)).items()}
+    if metric.pooled == "share" and d.n == len(a) and set(np.unique([a, b])) <= {0.0, 1.0}:
+        only_a, only_b = int((a > b).sum()), int((b > a).sum())
+        result |= {"test": "mcnemar", "p": mcnemar(only_a, only_b), "only_a": only_a, "only_b": only_b}
+        result["scenes_needed"] = _needed(scenes_for_mcnemar, only_a=only_a / d.n, only_b=only_b / d.n)
+    else:
+        scene = np.unique(scenes, return_inverse=True)[1]
+        means = np.bincount(scene, weights=a - b) / np.bincount(scene)
+        std = float(means.std(ddof=1)) if d.n > 1 else np.nan
+        result |= {"test": "wilcoxon", "p": d.wilcoxon_p}
+        result["scenes_needed"] = _needed(scenes_for_mean_difference, difference=d.mean.value, std=std)
+    higher = metric.better == "higher"
+    smaller = "a" if d.mean.high < 0 else "b" if d.mean.low > 0 else "open"
+    return result | {"better": {"a": "b", "b": "a"}.get(smaller, "open") if higher else smaller}
 
 
-def _interval_text(interval: Mapping[str, float], digits: int) -> str:
-    if interval["n"] == 0:
-        return "–"
-    value, low, high = (f"{interval[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+def _needed(count: Any, **effect: float) -> float:
+    try:
+        return float(count(**effect))
+    except ValueError:  # no difference, or one that millions of scenes would not show
+        return np.nan
 
 
-def _pool(scenes: list[Mapping[str, Any]], metric: Metric, rng: np.random.Generator) -> dict[str, float]:
-    values = scores(scenes, metric.score)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+def _skill(
+    rows: Mapping[str, Entries],
+    name: str,
+    null: str | None,
+    ceiling: str,
+    scenes: np.ndarray,
+    metric: Metric,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """(x_null - x) / (x_null - x_ceiling): IQM over the scenes in which the ceiling is better than the null.
+
+    Of a share it is the ratio of the rates over all scenes, the denominator taken as exact.
+    """
+    if null is None or ceiling not in rows:
+        return dict(NOTHING)
+    x, x_null, x_ceiling = (_by_scene(rows[each], scenes, metric) for each in (name, null, ceiling))
     if metric.pooled == "share":
-        interval = wilson(int(values.sum()), len(values))
+        span = np.nanmean(x_null) - np.nanmean(x_ceiling)
+        usable = np.isfinite(x_null - x_ceiling) & bool(span)
+        x = np.nan_to_num(x, nan=0.0 if metric.better == "higher" else 1.0)
+        found, draw = (x_null - x) / (span or np.nan), bootstrap_mean
     else:
-        interval = (bootstrap_mean if metric.pooled == "mean" else bootstrap_median)(values, rng)
-    return {name: metric.factor * value for name, value in asdict(interval).items()} | {"n": len(values)}
+        usable = (x_ceiling > x_null) if metric.better == "higher" else (x_ceiling < x_null)
+        x, _ = charged(x, x_null, metric)
+        found = np.zeros(len(x))
+        if usable.any():
+            found[usable] = skill(model=x[usable], null=x_null[usable], ceiling=x_ceiling[usable])
+        draw = bootstrap_iqm
+    if not usable.any():
+        return dict(NOTHING)
+    return asdict(draw(found[usable], rng)) | {"n": int(usable.sum())}
 
 
-def _compare(rows: Mapping[str, Mapping[str, Any]], a: str, b: str, rng: np.random.Generator) -> dict[str, Any]:
-    first, second = rows[a]["scenes"], rows[b]["scenes"]
-    landed_a, landed_b = (scores(scenes, "impact_within_2_frames") > 0 for scenes in (first, second))
-    only_a, only_b = int((landed_a & ~landed_b).sum()), int((landed_b & ~landed_a).sum())
-    differences = {name: asdict(paired_difference(scores(first, name), scores(second, name), rng)) for name in COMPARED}
-    counts = {"impact_within_only_a": only_a, "impact_within_only_b": only_b, "mcnemar_p": mcnemar(only_a, only_b)}
-    return {"a": a, "b": b, "n": len(first), **differences, **counts}
+def _by_scene(row: Entries, scenes: np.ndarray, metric: Metric) -> np.ndarray:
+    """The metric (scenes,) averaged over the clips of each scene that have it."""
+    found = by_clip(row, len(scenes), metric)
+    exists = np.isfinite(found)
+    scene = np.unique(scenes, return_inverse=True)[1]
+    count = np.bincount(scene[exists], minlength=scene.max() + 1)
+    total = np.bincount(scene[exists], weights=found[exists], minlength=scene.max() + 1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _best(names: Sequence[str], rows: Mapping[str, Entries], clips: int, metric: Metric) -> str | None:
+    """The row with the best mean (median for a pooled median) of a metric, missing numbers being charged."""
+    if not names:
+        return None
+    each = [by_clip(rows[name], clips, metric) for name in names]
+    each = np.split(charged(np.concatenate(each), np.concatenate(each), metric)[0], len(names))
+    pooled = [np.median(x) if metric.pooled == "median" else x.mean() for x in each]
+    return names[int(np.argmax(pooled) if metric.better == "higher" else np.argmin(pooled))]
+
+
+def _pairs(
+    rows: Mapping[str, Entries], roles: Roles, null: str | None, scenes: np.ndarray, metric: Metric
+) -> list[tuple[str, str]]:
+    """Later models against earlier ones, then every model against the best null."""
+    models = [name for name in roles.models if name in rows]
+    if len(models) <= ALL_PAIRS:
+        among = [(b, a) for a, b in combinations(models, 2)][::-1]
+    else:
+        best = _best(models, rows, len(scenes), metric) or models[0]
+        among = [(best, name) for name in models if name != best]
+    return among + [(name, null) for name in models if null is not None]

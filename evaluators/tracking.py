@@ -1,20 +1,28 @@
-"""One tracker for true and imagined video: a uniformly coloured object before a static camera."""
+"""One tracker for true and imagined video: uniformly coloured objects before a static camera.
+
+It needs no weights: a colour learned from the first frame, regions with hysteresis, sub-pixel
+centroids, and a decision whether the object is there at all. For objects without a colour of
+their own see :mod:`~worldmodel.evaluators.flow_tracking` and
+:mod:`~worldmodel.evaluators.foreign_tracking`, which return the same :class:`Tracks`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 
 from worldmodel.evaluators.checks import check_mask, check_video
+from worldmodel.evaluators.colours import GROW, SEED, Appearance, learn, membership, unshade
+from worldmodel.evaluators.same_colour import Expectation, Region, divide
 
-SEED = 0.45  # membership that starts a region
-GROW = 0.2  # membership that continues it
 MIN_AREA = 0.25  # of the first frame's soft area: below, the object is lost
 MAX_AREA = 4.0  # of the first frame's soft area: above, colour has flooded the picture
-MIN_CHROMA = 12.0  # grey levels by which the object's colour must differ from the background's
-HUE_PENALTY = 0.5  # cost of chroma across the object's own, so that other colours do not count
+SAME_HUE = np.cos(np.deg2rad(20.0))  # objects of nearer hues are told apart by place
+LONG = 1.2  # longest over shortest spread: below, no direction can be seen
 
 
 @dataclass(frozen=True)
@@ -25,19 +33,32 @@ class Tracks:
     detected: np.ndarray  # (T,) bool
     area: np.ndarray  # (T,) px, sum of memberships; 0 where lost
     box: np.ndarray  # (T, 4) px, (u0, v0, u1, v1) outer edges; nan where lost
+    angle: np.ndarray  # (T,) rad in (-pi/2, pi/2], long axis from +u towards +v; nan where lost or round
     mask: np.ndarray  # (T, H, W) bool, membership of at least one half; empty where lost
 
     def __len__(self) -> int:
         return len(self.detected)
 
 
-@dataclass(frozen=True)
-class _Appearance:
-    """The object's colour against the background, learned from the first frame."""
+class Tracker(Protocol):
+    """What every tracker is: from a video and the objects of its first frame to their tracks."""
 
-    direction: np.ndarray  # (3,) unit chroma of the object
-    background: np.ndarray  # (H, W, 3) chroma of the scene without the object
-    strength: float  # grey levels, typical chroma of the object along its direction
+    def __call__(
+        self,
+        video: np.ndarray,
+        segmentation: np.ndarray,
+        first_frame: np.ndarray | None = None,
+        labels: Sequence[int] | None = None,
+    ) -> tuple[Tracks, ...]:
+        """See :func:`track_objects`."""
+
+
+class Soft(NamedTuple):
+    """An object in one frame: memberships (h, w) in 0..1 of a part of the picture, and where that part begins."""
+
+    row: int
+    column: int
+    share: np.ndarray
 
 
 def track(video: np.ndarray, first_mask: np.ndarray, first_frame: np.ndarray | None = None) -> Tracks:
@@ -49,78 +70,191 @@ def track(video: np.ndarray, first_mask: np.ndarray, first_frame: np.ndarray | N
         first_frame: (H, W, 3) uint8, the picture the mask belongs to; frame 0 of the video when
             left out. Imagined videos should give the true one, their own may have lost the object.
     """
+    first = check_first("first_mask", video, first_mask, first_frame)
+    looks = learn(first, first_mask, first_mask, "first_mask")
+    return _track_group(membership(video, looks), first, looks, [first_mask])[0]
+
+
+def track_objects(
+    video: np.ndarray,
+    segmentation: np.ndarray,
+    first_frame: np.ndarray | None = None,
+    labels: Sequence[int] | None = None,
+) -> tuple[Tracks, ...]:
+    """Follow several objects: by their colours, and among those of one colour by where they were last.
+
+    Objects of one colour that touch are parted half-way between where they are expected.
+
+    Args:
+        video: (T, H, W, 3) uint8.
+        segmentation: (H, W) integers, the labels of the objects in the first frame, 0 elsewhere.
+        first_frame: as in :func:`track`.
+        labels: which objects to follow, in the order of the result; all by default. The others are
+            only kept out of the background: give coloured ones too if they can be mistaken.
+
+    Raises:
+        ValueError: a label without pixels, or an object without a colour of its own.
+    """
+    labels = check_labels(segmentation, labels)
+    covered = np.asarray(segmentation) > 0
+    first = check_first("segmentation", video, covered, first_frame)
+    masks = [np.asarray(segmentation == label) for label in labels]
+    names = [f"segmentation label {label}" for label in labels]
+    groups = _same_hues([learn(first, *each) for each in zip(masks, [covered] * len(masks), names, strict=True)])
+    found: dict[int, Tracks] = {}
+    looks = [learn(first, np.any([masks[i] for i in group], axis=0), covered, names[group[0]]) for group in groups]
+    members = _compete([membership(video, each) for each in looks])
+    for group, each, member in zip(groups, looks, members, strict=True):
+        found |= zip(group, _track_group(member, first, each, [masks[i] for i in group]), strict=True)
+    return tuple(found[i] for i in range(len(labels)))
+
+
+def colour_regions(video: np.ndarray, first_mask: np.ndarray, first_frame: np.ndarray | None = None) -> np.ndarray:
+    """All pixels (T, H, W) bool of the colour that ``first_mask`` has, whatever their number, such as spreading water.
+
+    Arguments as in :func:`track`. A region counts where it holds a pixel of membership ``SEED``.
+    """
+    first = check_first("first_mask", video, first_mask, first_frame)
+    members = membership(video, learn(first, first_mask, first_mask, "first_mask"))
+    regions = np.zeros(members.shape, dtype=bool)
+    for frame, member in zip(regions, members, strict=True):
+        count, labels = cv2.connectedComponents((member >= GROW).astype(np.uint8), connectivity=8)
+        seeded = np.zeros(count, dtype=bool)
+        seeded[labels[member >= SEED]] = True
+        seeded[0] = False
+        frame[:] = unshade(member, seeded[labels]) >= 0.5
+    return regions
+
+
+def collect(found: Sequence[Soft | None], shape: tuple[int, int]) -> Tracks:
+    """Tracks of an object from what each frame (H, W) = ``shape`` shows of it, None where it is lost."""
+    frames = len(found)
+    centroid, box = np.full((frames, 2), np.nan), np.full((frames, 4), np.nan)
+    area, angle = np.zeros(frames), np.full(frames, np.nan)
+    mask = np.zeros((frames, *shape), dtype=bool)
+    for t, soft in enumerate(found):
+        if soft is None:
+            continue
+        share = soft.share.astype(np.float64)
+        height, width = share.shape
+        over_rows, over_columns = share.sum(axis=1), share.sum(axis=0)
+        v, u = np.arange(height) + soft.row + 0.5, np.arange(width) + soft.column + 0.5
+        area[t] = over_rows.sum()
+        centroid[t] = over_columns @ u / area[t], over_rows @ v / area[t]
+        u, v = u - centroid[t, 0], v - centroid[t, 1]
+        angle[t] = _long_axis(over_columns @ u**2, v @ share @ u, over_rows @ v**2)
+        solid = share >= 0.5
+        mask[t, soft.row : soft.row + height, soft.column : soft.column + width] = solid
+        rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+        edges = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        box[t] = np.add(edges, (soft.column, soft.row, soft.column, soft.row))
+    return Tracks(centroid, area > 0, area, box, angle, mask)
+
+
+def check_first(name: str, video: np.ndarray, mask: np.ndarray, first_frame: np.ndarray | None) -> np.ndarray:
+    """The picture (H, W, 3) that a mask (H, W) belongs to, after checks of all three."""
     check_video("video", video)
-    check_mask("first_mask", first_mask, video.shape[1:3])
+    check_mask(name, mask, video.shape[1:3])
     first = video[0] if first_frame is None else np.asarray(first_frame)
     if first.shape != video.shape[1:] or first.dtype != np.uint8:
         raise ValueError(
             f"first_frame: got {first.dtype} {first.shape}, expected uint8 {video.shape[1:]}; pass the given frame"
         )
-    if not first_mask.any():
-        raise ValueError("first_mask: got no pixel, expected the object in frame 0; pass MuJoCo's mask of that frame")
-    looks = _learn(first, first_mask)
-    reference = float(_membership(first, looks)[first_mask].sum())
-    return _collect([_region(_membership(frame, looks), reference) for frame in video], first_mask.shape)
+    if not mask.any():
+        raise ValueError(f"{name}: got no pixel, expected the object in frame 0; pass MuJoCo's mask of that frame")
+    return first
 
 
-def _chroma(image: np.ndarray) -> np.ndarray:
-    """Colour (..., 3) with its grey part removed: shadows and shading only scale it."""
-    image = image.astype(np.float32)
-    return image - image.mean(axis=-1, keepdims=True)
-
-
-def _learn(image: np.ndarray, mask: np.ndarray) -> _Appearance:
-    # Pixels on the rim mix both colours and belong to neither.
-    rim = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))
-    core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    core = core if core.sum() >= 5 else mask
-    filled = cv2.inpaint(image, rim, 3.0, cv2.INPAINT_TELEA)
-    background = _chroma(cv2.GaussianBlur(filled, (5, 5), 0))
-    colour = np.median((_chroma(image) - background)[core], axis=0)
-    strength = float(np.linalg.norm(colour))
-    if strength < MIN_CHROMA:
+def check_labels(segmentation: np.ndarray, labels: Sequence[int] | None) -> list[int]:
+    """The labels to follow, each with at least a pixel."""
+    segmentation = np.asarray(segmentation)
+    if segmentation.ndim != 2 or not np.issubdtype(segmentation.dtype, np.integer):
         raise ValueError(
-            f"first_mask: got an object {strength:.1f} grey levels of chroma from its background, expected at least "
-            f"{MIN_CHROMA:.0f}; use a coloured object, and a mask that belongs to the first frame"
+            f"segmentation: got {segmentation.dtype} {segmentation.shape}, expected (H, W) integers; pass the labels "
+            "of the first frame"
         )
-    return _Appearance(colour / strength, background, strength)
+    present = [int(label) for label in np.unique(segmentation) if label > 0]
+    wanted = present if labels is None else [int(label) for label in labels]
+    missing = [label for label in wanted if label not in present]
+    if missing or not wanted:
+        raise ValueError(
+            f"labels: got {wanted}, expected some of {present}, those in the first frame; leave out what is not seen"
+        )
+    return wanted
 
 
-def _membership(image: np.ndarray, looks: _Appearance) -> np.ndarray:
-    """Share (H, W) of each pixel that shows the object, 0 to about 1, before shading is removed."""
-    difference = _chroma(image) - looks.background
-    along = difference @ looks.direction
-    across = np.linalg.norm(difference - along[..., None] * looks.direction, axis=-1)
-    return np.maximum(along - HUE_PENALTY * across, 0.0) / looks.strength
+def _same_hues(looks: list[Appearance]) -> list[list[int]]:
+    """Indices of the objects, those of one hue together."""
+    groups: list[list[int]] = []
+    for index, each in enumerate(looks):
+        for group in groups:
+            if looks[group[0]].direction @ each.direction >= SAME_HUE:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
 
 
-def _region(membership: np.ndarray, reference: float) -> np.ndarray | None:
-    """Soft object (H, W) in [0, 1] of one frame, or None when the object is lost; ``reference`` is its first area."""
-    count, labels = cv2.connectedComponents((membership >= GROW).astype(np.uint8), connectivity=8)
-    seeds = np.bincount(labels[membership >= SEED], minlength=count)
-    weights = np.bincount(labels.ravel(), weights=membership.ravel(), minlength=count)
-    weights[(seeds == 0) | (np.arange(count) == 0)] = 0.0
-    if not MIN_AREA * reference <= weights.max() <= MAX_AREA * reference:
-        return None
-    region = (labels == weights.argmax()).astype(np.uint8)
-    region = cv2.dilate(region, np.ones((3, 3), np.uint8))
-    # A lit face has more chroma than one in shade; dividing by the neighbourhood's strongest
-    # value leaves how much of the pixel is object, which is what a centroid weighs.
-    shading = np.maximum(cv2.dilate(membership * region, np.ones((3, 3), np.uint8)), SEED)
-    return np.clip(membership * region / shading, 0.0, 1.0)
+def _compete(members: list[np.ndarray]) -> list[np.ndarray]:
+    """Each pixel belongs to the colour it shows most of."""
+    if len(members) == 1:
+        return members
+    most = np.max(members, axis=0)
+    return [np.where(member >= most, member, 0.0) for member in members]
 
 
-def _collect(found: list[np.ndarray | None], shape: tuple[int, int]) -> Tracks:
-    frames = len(found)
-    centroid, box = np.full((frames, 2), np.nan), np.full((frames, 4), np.nan)
-    area, mask = np.zeros(frames), np.zeros((frames, *shape), dtype=bool)
-    v, u = np.indices(shape) + 0.5
-    for t, soft in enumerate(found):
-        if soft is None:
-            continue
-        area[t] = soft.sum()
-        centroid[t] = (soft * u).sum() / area[t], (soft * v).sum() / area[t]
-        mask[t] = soft >= 0.5
-        rows, columns = np.flatnonzero(mask[t].any(axis=1)), np.flatnonzero(mask[t].any(axis=0))
-        box[t] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return Tracks(centroid, area > 0, area, box, mask)
+def _track_group(members: np.ndarray, first: np.ndarray, looks: Appearance, masks: list[np.ndarray]) -> list[Tracks]:
+    """Tracks of the objects of one colour, from memberships (T, H, W)."""
+    given = membership(first[None], looks)[0]
+    areas = np.array([given[mask].sum() for mask in masks], dtype=np.float64)
+    expectation = Expectation(np.array([np.argwhere(mask).mean(axis=0) for mask in masks]))
+    found: list[list[Soft | None]] = [[] for _ in masks]
+    for member in members:
+        regions = [region for region in _regions(member) if region.weight >= MIN_AREA * areas.min()]
+        if len(masks) == 1:
+            parts: list[Region | None] = [max(regions, key=lambda region: region.weight, default=None)]
+        else:
+            parts = divide(expectation.centres, areas, regions)
+        kept = [_plausible(part, area) for part, area in zip(parts, areas, strict=True)]
+        expectation.update(kept)
+        for softs, region in zip(found, kept, strict=True):
+            softs.append(None if region is None else _soften(member, region))
+    return [collect(softs, masks[0].shape) for softs in found]
+
+
+def _plausible(region: Region | None, area: float) -> Region | None:
+    """The lost-object decision: a region of neither too few nor too many pixels of the colour, or None."""
+    return region if region is not None and MIN_AREA * area <= region.weight <= MAX_AREA * area else None
+
+
+def _regions(member: np.ndarray) -> list[Region]:
+    """Connected pixels of at least ``GROW`` around one of at least ``SEED``, in a frame (H, W)."""
+    hot = member >= GROW
+    rows, columns = np.nonzero(hot)
+    if not len(rows):
+        return []
+    count, labels = cv2.connectedComponents(hot.astype(np.uint8), connectivity=8)
+    label, values = labels[rows, columns], member[rows, columns].astype(np.float64)
+    seeded = np.unique(label[values >= SEED])
+    if count == 2:
+        return [Region(rows, columns, values)] if len(seeded) else []
+    return [Region(rows[label == each], columns[label == each], values[label == each]) for each in seeded]
+
+
+def _soften(member: np.ndarray, region: Region) -> Soft:
+    """The region's pixels and those around it, with how much of each is object."""
+    top, left = max(region.rows.min() - 2, 0), max(region.columns.min() - 2, 0)
+    rows, columns = region.rows - top, region.columns - left
+    inside = np.zeros((rows.max() + 3, columns.max() + 3), dtype=np.uint8)
+    inside[rows, columns] = 1
+    part = member[top : top + len(inside), left : left + inside.shape[1]]
+    return Soft(int(top), int(left), unshade(part, inside[: part.shape[0], : part.shape[1]]))
+
+
+def _long_axis(uu: float, uv: float, vv: float) -> float:
+    """Direction in radians of the longest spread of second moments; nan if there is hardly a longest."""
+    half, gap = (uu + vv) / 2, np.hypot((uu - vv) / 2, uv)
+    if half + gap < LONG**2 * (half - gap):
+        return float("nan")
+    return float(0.5 * np.arctan2(2 * uv, uu - vv))

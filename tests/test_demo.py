@@ -25,17 +25,23 @@ def finished(tmp_path_factory, pipeline_folder):
     return run_demo(out, scenes=3, seed=50, model_name=str(pipeline_folder))
 
 
+def family_in(folder):
+    """The results of the only family."""
+    (family,) = json.loads((folder / "results.json").read_text())["families"]
+    return family
+
+
 def test_results_hold_every_row_and_every_scene(finished):
-    results = json.loads((finished.parent / "results.json").read_text())
+    results = family_in(finished.parent)
     assert [scene["seed"] for scene in results["scenes"]] == [50, 51, 52]
     assert set(results["rows"]) == {"truth", "autoencoder", "base", "euler_matched", "refined", "frozen", "linear"}
-    assert all(len(row["scenes"]) == 3 for row in results["rows"].values())
+    assert all(len(row["clips"]) == 3 for row in results["rows"].values())
     assert results["rows"]["refined"]["nfe"] > results["rows"]["base"]["nfe"] > 0
 
 
 def test_the_truth_scores_best_and_a_random_model_badly(finished):
-    table = json.loads((finished.parent / "results.json").read_text())["table"]
-    error = {row: metrics["error_diagonal"]["value"] for row, metrics in table.items()}
+    table = family_in(finished.parent)["table"]
+    error = {row: metrics["centroid_error_diagonal"]["value"] for row, metrics in table.items()}
     assert error["truth"] < 1.5
     assert error["base"] > 10 * error["truth"]
     assert error["frozen"] > 5 * error["truth"]
@@ -60,11 +66,11 @@ def test_a_second_run_computes_nothing_again(finished, pipeline_folder, monkeypa
 def test_fewer_scenes_in_the_same_folder_are_the_ones_asked_for(tmp_path, pipeline_folder):
     for scenes, seed in ((3, 60), (2, 59)):
         run_demo(tmp_path / "out", scenes=scenes, seed=seed, model_name=str(pipeline_folder))
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    results = family_in(tmp_path / "out")
     assert [scene["seed"] for scene in results["scenes"]] == [59, 60]
     fresh = run_demo(tmp_path / "fresh", scenes=2, seed=59, model_name=str(pipeline_folder))
-    again = json.loads((fresh.parent / "results.json").read_text())
-    one, other = (r["table"]["refined"]["error_px"]["value"] for r in (results, again))
+    again = family_in(fresh.parent)
+    one, other = (r["table"]["refined"]["centroid_error_px"]["value"] for r in (results, again))
     assert one == pytest.approx(other, abs=0.5), "a rollout's seed is that of its clip, not of its place"
 
 

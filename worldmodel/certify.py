@@ -18,7 +18,9 @@ from tqdm.auto import tqdm
 from worldmodel.collect import _make_env, collect, environment_id
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
+from worldmodel.evaluators.faults import FAULTS
 from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.registry import evaluator_of
 from worldmodel.evaluators.results import plain, write_results
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.video_files import through_h264
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 SEED = 3_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
-COMMON = ("frozen", "half_speed", "vanish", "teleport", "reversed", "shuffled", "other_seed")
+COMMON = ("frozen", "half_speed", "vanish", "teleport", "reversed", "shuffled", "other_seed", *FAULTS)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Course:
 
     Attributes:
         env: short name of the environment.
+        judged_as: what judges its clips, see ``worldmodel.evaluators.registry``.
         controls: what is made from each true clip, beside the replay and its H.264 copy.
         policies: under which its scenes are recorded; the default one if empty.
         options: of the environment.
@@ -45,6 +48,7 @@ class Course:
     """
 
     env: str
+    judged_as: str
     controls: tuple[str, ...]
     policies: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -52,11 +56,17 @@ class Course:
 
 
 COURSES = {
-    "free fall": Course("free-fall", (*COMMON, "linear", "half_gravity", "double_gravity"), embedded=True),
-    "grasp": Course("grasp", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close")),
-    "graph agent": Course("graph-traversal", (*COMMON, "wall_crossing"), ("shortest", "wrong_branch")),
-    "graph flood": Course("graph-traversal", (*COMMON, "spill"), options={"task": "flood"}),
-    "maze": Course("maze", (*COMMON, "wall_crossing"), ("shortest", "halfway")),
+    "free fall": Course(
+        "free-fall", "worldmodel/FreeFall-v0", (*COMMON, "linear", "half_gravity", "double_gravity"), embedded=True
+    ),
+    "grasp": Course("grasp", "worldmodel/Grasp-v0", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close")),
+    "graph agent": Course(
+        "graph-traversal", "worldmodel/GraphTraversal-v0", (*COMMON, "wall_crossing"), ("shortest", "wrong_branch")
+    ),
+    "graph flood": Course(
+        "graph-traversal", "worldmodel/GraphTraversal-v0:flood", (*COMMON, "spill"), options={"task": "flood"}
+    ),
+    "maze": Course("maze", "worldmodel/Maze-v0", (*COMMON, "wall_crossing"), ("shortest", "halfway")),
 }
 
 
@@ -92,10 +102,9 @@ def run_certify(
     for name in families:
         folder = out / name.replace(" ", "_")
         scores = _score_course(COURSES[name], folder, scenes, image_size, workers)
-        for evaluator in evaluators_of(name):
-            of_one = {kind: [row and row[evaluator.family] for row in rows] for kind, rows in scores.items()}
-            declarations += certify(name, evaluator.metrics, of_one, rng)
-            tables[f"{name}, {evaluator.family}"] = summarise(evaluator, of_one)
+        evaluator = evaluator_of(COURSES[name].judged_as)
+        declarations += certify(name, evaluator.metrics, scores, rng)
+        tables[name] = summarise(evaluator, scores)
     document = plain({"scenes": scenes, "declarations": [each.to_dict() for each in declarations], "tables": tables})
     print(text_table(document))
     for path in (out / "certificate" / "certificate.json", *([copy] if copy else [])):
@@ -103,20 +112,6 @@ def run_certify(
     page = out / "certificate" / "certificate.html"
     write_page(page, document)
     return document, page
-
-
-def evaluators_of(family: str) -> list[Evaluator]:
-    """What judges the clips of a family: its own evaluator and that of the scene."""
-    from worldmodel.evaluators import flood, free_fall, grasp, scene, traversal
-
-    own = {
-        "free fall": free_fall.EVALUATOR,
-        "grasp": grasp.EVALUATOR,
-        "graph agent": traversal.EVALUATOR,
-        "graph flood": flood.EVALUATOR,
-        "maze": traversal.EVALUATOR,
-    }[family]
-    return [own, scene.EVALUATOR]
 
 
 def clips(
@@ -141,18 +136,19 @@ def _makers(
     return {
         "frozen": lambda: controls.frozen(truth.video),
         "linear": lambda: controls.linear_extrapolation(truth.video, truth.mask),
-        "half_speed": lambda: controls.half_speed(truth.video),
+        "half_speed": lambda: controls.half_speed(truth.video, truth.mask),
         "vanish": lambda: controls.vanish(truth.video, truth.mask),
         "teleport": lambda: controls.teleport(truth.video, truth.mask, rng),
         "reversed": lambda: controls.reversed_after_first(truth.video),
         "shuffled": lambda: controls.shuffled_after_first(truth.video, rng),
         "other_seed": lambda: controls.other_seed(truth.video, other.video),
+        **{name: functools.partial(fault, truth.video) for name, fault in FAULTS.items()},
         "half_gravity": lambda: _with_gravity(env, truth, 0.5),
         "double_gravity": lambda: _with_gravity(env, truth, 2.0),
         "ghost_lift": lambda: None if truth.success else grasp_controls.ghost_lift(env, truth),
         "knock_off": lambda: None if truth.success else grasp_controls.knock_off(env, truth),
         "wall_crossing": lambda: traversal_controls.wall_crossing(env, truth),
-        "spill": lambda: traversal_controls.spill(env, truth),
+        "spill": lambda: traversal_controls.spill(truth),
     }
 
 
@@ -207,15 +203,12 @@ def _score_scene(course: Course, folder: Path, key: str, other: str) -> str:
     """Score all clips made of one true clip; the file appears only when it is complete."""
     store = EpisodeStore.open(folder / "truth", "truth")
     truth = store.read_truth(key)
-    name = next(name for name, each in COURSES.items() if each == course)
     rng = np.random.default_rng([SEED, *key.encode()])
     made = dict(clips(course, truth, store.read_truth(other), _env_of(folder), rng))
     if course.embedded:
         made["autoencoder"] = EpisodeStore.open(folder / "autoencoder", "rollout").array(key, "video").data
-    row = {
-        kind: {each.family: plain(each.score(video, truth).to_dict()) for each in evaluators_of(name)}
-        for kind, video in made.items()
-    }
+    score = evaluator_of(course.judged_as).score
+    row = {kind: plain(score(video, truth).to_dict()) for kind, video in made.items()}
     write_results(_score_path(folder, key), row)
     return key
 
@@ -231,7 +224,7 @@ def _reconstruct(store: EpisodeStore, out: Path, keys: list[str]) -> None:
     import worldmodel
     from worldmodel.imagine import reconstruct
 
-    reconstruct(worldmodel.load(), store, out, keys=keys)
+    reconstruct(worldmodel.load("tiny"), store, out, keys=keys)
 
 
 def _score_path(folder: Path, key: str) -> Path:

@@ -1,4 +1,4 @@
-"""From stores on disk to results.json and report.html."""
+"""From truth and videos on disk to results.json, report.html and plots; one clip is in memory at a time."""
 
 from __future__ import annotations
 
@@ -11,61 +11,62 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.evaluators.controls import frozen, linear_extrapolation
-from worldmodel.evaluators.free_fall import score_free_fall
-from worldmodel.evaluators.report import write_animation, write_report
-from worldmodel.evaluators.results import FORMAT, build_results, write_results
-from worldmodel.evaluators.summary import headline, markdown_table
-from worldmodel.rollout import Rollout
-from worldmodel.storage import EpisodeStore
+from worldmodel.clips import Clip, Resample
+from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.panels import overlays_of
+from worldmodel.evaluators.registry import family_of, groups_of
+from worldmodel.evaluators.report import write_report
+from worldmodel.evaluators.report_scenes import write_animation
+from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
+from worldmodel.evaluators.verdict import headline, markdown_table
+from worldmodel.parts import Part, open_parts
+from worldmodel.storage import StoreError
 from worldmodel.truth import Truth
 
 BOOTSTRAP_SEED = 0
-RESULTS = ("results.json", "report.html", "median.gif")
+FIELDS = ("seed", "sha256", "nfe", "seconds")  # of a clip, that the results list
+RESULTS = ("results.json", "report.html", "median.gif", "plots")
 
 
-def evaluate_stores(truth: Path, rollouts: Mapping[str, Path], out: Path, keys: Sequence[str] | None = None) -> Path:
-    """Score rollout stores against the truth they started from, print the table, and return report.html's path.
+def evaluate_stores(
+    truth: Path,
+    rollouts: Mapping[str, Path | Sequence[Path]],
+    out: Path,
+    keys: Sequence[str] | None = None,
+    resample: Resample = "no",
+) -> Path:
+    """Score videos against the truth they started from, print the tables, and return report.html's path.
+
+    A video that cannot be read or judged is a counted failure, and :func:`charged`. A clip whose *true* video
+    cannot be judged is discarded for all rows, and listed.
 
     Args:
-        truth: store of recorded clips.
-        rollouts: stores by row: "base", "euler_matched", "refined", "autoencoder".
-        out: folder of results.json, report.html and median.gif; those of an earlier evaluation are replaced.
-        keys: which clips to score; all of the truth store if None.
+        truth: store of recorded clips, or a folder of such stores.
+        rollouts: videos by row, of any name; "base", "euler_matched", "refined" and "autoencoder" have labels of
+            their own. Each is what ``open_videos`` takes, or several of them, which are samples of the same
+            clips. Where ``truth`` is a folder of stores, they are folders with the same names in them.
+        out: folder of results.json, report.html, plots and median.gif; an earlier evaluation's are replaced.
+        keys: which clips to score; all of the truth if None.
+        resample: what to do with videos of another rate or size, see ``clips.fitted``.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
-        ValueError: a rollout store lacks clips or is of another truth, or ``out`` holds files of the same
-            names that are not results.
+        ValueError: videos are of another truth, rate or size, or lack clips, or ``out`` holds files of the same
+            names that are not results. Nothing has been written then.
     """
     check_results_folder(out)
-    truth_store = EpisodeStore.open(truth, "truth")
-    keys = truth_store.keys() if keys is None else list(keys)
-    if not keys:
-        raise ValueError(f"truth: got no finished clip in {truth}, expected at least one; run worldmodel collect again")
-    imagined = {row: _read(path, keys, truth_store) for row, path in rollouts.items()}
-    _check_rows(imagined)
-    truths = [truth_store.read_truth(key) for key in keys]
-    videos = {
-        "truth": np.stack([clip.video for clip in truths]),
-        **{row: rollout.video for row, rollout in imagined.items()},
-        "frozen": np.stack([frozen(clip.video) for clip in truths]),
-        "linear": np.stack([linear_extrapolation(clip.video, clip.mask) for clip in truths]),
-    }
-    rows = _score(videos, truths, imagined)
-    results = build_results(
-        rows,
-        seeds=[truth_store.attributes(key)["seed"] for key in keys],
-        truths=truths,
-        provenance=_provenance(truth_store, imagined),
-        rng=np.random.default_rng(BOOTSTRAP_SEED),
-    )
+    parts = open_parts(truth, rollouts, keys, resample)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    families = [judge(part, rng) for part in parts]
+    results = build_results(families, _provenance(parts, resample))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", results)
-    first_masks = np.stack([clip.mask[0] for clip in truths])
-    write_report(out / "report.html", results, videos, first_masks)
-    write_animation(out / "median.gif", results, videos, first_masks)
-    print(markdown_table(results), "", *headline(results), sep="\n")
+    write_report(out / "report.html", results, parts)
+    for number, (family, part) in enumerate(zip(results["families"], parts, strict=True)):
+        name = "median.gif" if len(parts) == 1 else f"median-{number + 1}.gif"
+        write_animation(out / name, family, part)
+        title = [f"## {family['title']}", ""] if len(parts) > 1 else []
+        print(*title, markdown_table(family), "", *headline(family), *_losses(family), sep="\n")
     return out / "report.html"
 
 
@@ -73,70 +74,125 @@ def check_results_folder(out: Path) -> None:
     """Refuse a folder in which the results would replace somebody else's files."""
     taken = [name for name in RESULTS if (out / name).exists()]
     try:
-        ours = json.loads((out / "results.json").read_text())["format"] == FORMAT
+        ours = 1 <= json.loads((out / "results.json").read_text())["format"] <= FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if taken and not ours:
         raise ValueError(f"out: got {out} with other {', '.join(taken)}, expected no such file; choose another folder")
 
 
-def _read(path: Path, keys: list[str], truth: EpisodeStore) -> Rollout:
-    store = EpisodeStore.open(path, "rollout")
-    if store.settings.get("truth") != truth.settings:
-        raise ValueError(f"{path}: got rollouts of another truth, expected those of {truth.path}; choose that store")
-    missing = sum(key not in store for key in keys)
-    if missing:
-        raise ValueError(
-            f"{path}: got {len(keys) - missing} of the {len(keys)} clips, expected all; run worldmodel rollout again "
-            "with the same arguments"
-        )
-    return store.read_rollout(keys)
+def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
+    """Score every row of one truth store on every clip; one family of the results (see ``evaluators/results.py``).
+
+    Raises:
+        ValueError: there is no clip whose true video can be judged.
+    """
+    scenes: list[dict[str, Any]] = []
+    discards: list[dict[str, Any]] = []
+    entries: dict[str, list[dict[str, Any]]] = {name: [] for name in part.names}
+    with tqdm(total=len(part.keys), desc=f"judging {part.title}", unit="clip") as progress:
+        for key in part.keys:
+            scene = part.describe(key)
+            try:
+                scored = _score_clip(part, key)
+            except ValueError as error:
+                discards.append({"key": key, "seed": scene["seed"], "reason": str(error)})
+            else:
+                for name, found in scored.items():
+                    entries[name] += [{"clip": len(scenes), "sample": i, **entry} for i, entry in enumerate(found)]
+                scenes.append(scene)
+            progress.update()
+    if not scenes:
+        raise ValueError(f"truth: every clip was discarded, expected some that can be judged; {discards[0]['reason']}")
+    family = family_of(part.evaluator.family)
+    return build_family(
+        part.evaluator,
+        title=part.title,
+        printed=family.printed,
+        groups=groups_of([metric.name for metric in part.evaluator.metrics]),
+        clip=part.clip,
+        scenes=scenes,
+        discards=discards,
+        rows={name: _row(clips) for name, clips in entries.items()},
+        rng=rng,
+    )
 
 
-def _check_rows(imagined: Mapping[str, Rollout]) -> None:
-    """Refuse rows whose comparison would not say what the report says of it."""
-    base, refined, matched = (imagined.get(row) for row in ("base", "refined", "euler_matched"))
-    for row, rollout in (("base", base), ("matched", matched)):
-        if rollout is not None and rollout.provenance.get("refine") is not None:
-            raise ValueError(f"{row}: got refined rollouts, expected plain ones; roll out without --plan")
-    if refined is not None and refined.provenance.get("refine") is None:
-        raise ValueError("refined: got plain rollouts, expected refined ones; roll out with --plan")
-    for row, rollout in (("refined", refined), ("matched", matched)):
-        for name in ("weights_sha256", "solver"):
-            if base is not None and rollout is not None and rollout.provenance.get(name) != base.provenance.get(name):
-                raise ValueError(f"{row}: got another {name} than base, expected the same; roll out again")
-        if base is not None and rollout is not None and not np.array_equal(rollout.seeds, base.seeds):
-            raise ValueError(f"{row}: got other seeds than base, expected the same; roll out with one --seed")
-    if matched is not None and refined is not None and matched.nfe.mean() < refined.nfe.mean():
-        raise ValueError(
-            f"matched: got {matched.nfe.mean():g} evaluations a clip, expected at least the {refined.nfe.mean():g} of "
-            "refined; roll out with as many --steps"
-        )
+def _score_clip(part: Part, key: str) -> dict[str, list[dict[str, Any]]]:
+    """Entries of every row of one clip. Raises ValueError if the true video cannot be read or judged."""
+    truth = part.truth(key)
+    replay = _entry(part.read(CEILING, key, 0, truth), part.evaluator, truth)
+    rows = [name for name in part.names if name != CEILING]
+    scored = {name: [_score(part, name, key, sample, truth) for sample in range(part.samples(name))] for name in rows}
+    entries = [entry for found in scored.values() for entry in found]
+    if any(entry["failure"] for entry in entries):
+        others = [entry["score"] for entry in entries if not entry["failure"]]
+        price = charged(part.evaluator, truth, others)
+        for entry in entries:
+            entry["score"] = price if entry["failure"] else entry["score"]
+    return {CEILING: [replay], **scored}
 
 
-def _score(
-    videos: Mapping[str, np.ndarray], truths: list[Truth], imagined: Mapping[str, Rollout]
-) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    with tqdm(total=len(videos) * len(truths), desc="scoring", unit="clip") as progress:
-        for row, clips in videos.items():
-            scenes = []
-            for clip, truth in zip(clips, truths, strict=True):
-                scenes.append(score_free_fall(clip, truth))
-                progress.update()
-            rollout = imagined.get(row)
-            rows[row] = {
-                "nfe": 0.0 if rollout is None else float(rollout.nfe.mean()),
-                "seconds_per_clip": float("nan") if rollout is None else rollout.seconds / len(rollout),
-                "scenes": [score.to_dict() for score in scenes],
-            }
-    return rows
+def _score(part: Part, name: str, key: str, sample: int, truth: Truth) -> dict[str, Any]:
+    """One entry of a row; a failure has no score yet."""
+    try:
+        return _entry(part.read(name, key, sample, truth), part.evaluator, truth)
+    except StoreError as error:
+        reason = str(error)
+    except ValueError as error:
+        reason = f"{part.where(name, key, sample)}: {error}"
+    return {**dict.fromkeys(FIELDS), "failure": reason, "tracks": {}, "score": None}
 
 
-def _provenance(truth: EpisodeStore, imagined: Mapping[str, Rollout]) -> dict[str, Any]:
+def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
+    known = {field: getattr(clip, field) for field in FIELDS}
+    score = evaluator.score(clip.video, truth)
+    tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
+    return {**known, "failure": None, "tracks": tracks, "score": score.to_dict()}
+
+
+def charged(evaluator: Evaluator, truth: Truth, others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a video that cannot be judged scores: metric by metric the worst of a black one and the clip's others.
+
+    Of a share it is the worse outcome. A metric that only describes has no number.
+    """
+    black = evaluator.score(np.zeros_like(truth.video), truth).to_dict()
+    price = dict(black)
+    for metric in evaluator.metrics:
+        found = [score for score in (black, *others) if score[metric.name] is not None]
+        goodness = metric.goodness(found) if found else np.empty(0)
+        if metric.better == "none" or not np.isfinite(goodness).any():
+            price[metric.name] = None
+        elif metric.pooled == "share":
+            price[metric.name] = metric.better == "lower"
+        else:
+            price[metric.name] = found[int(np.nanargmin(goodness))][metric.name]
+    return price
+
+
+def _row(clips: list[dict[str, Any]]) -> dict[str, Any]:
+    spent = {field: [entry[field] for entry in clips if entry[field] is not None] for field in ("nfe", "seconds")}
+    return {
+        "nfe": float(np.mean(spent["nfe"])) if spent["nfe"] else None,
+        "seconds_per_clip": float(np.mean(spent["seconds"])) if spent["seconds"] else None,
+        "failures": sum(entry["failure"] is not None for entry in clips),
+        "clips": clips,
+    }
+
+
+def _losses(family: Mapping[str, Any]) -> list[str]:
+    """What could not be judged, in a line each."""
+    failed = {row["label"]: row["failures"] for row in family["rows"].values() if row["failures"]}
+    lines = [f"{label}: {count} of its videos could not be judged; charged." for label, count in failed.items()]
+    if family["discards"]:
+        lines.append(f"{len(family['discards'])} clips were discarded: {family['discards'][0]['reason']}")
+    return lines
+
+
+def _provenance(parts: Sequence[Part], resample: Resample) -> dict[str, Any]:
     return {
         "command": " ".join(["worldmodel", *sys.argv[1:]]),
-        "truth": truth.settings,
-        "rollouts": {row: rollout.provenance for row, rollout in imagined.items()},
+        **{part.title: part.provenance() for part in parts},
+        "resample": resample,
         "bootstrap_seed": BOOTSTRAP_SEED,
     }

@@ -1,0 +1,93 @@
+"""What an object's colour says about each pixel: the share of it that shows the object.
+
+Colours are compared without their grey part, against an estimate of the scene without its
+objects, so that shadows, shading and a coloured background do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+SEED = 0.45  # membership that starts a region
+GROW = 0.2  # membership that continues it
+MIN_CHROMA = 12.0  # grey levels by which the object's colour must differ from the background's
+HUE_PENALTY = 0.5  # cost of chroma across the object's own, so that other colours do not count
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """An object's colour against the background, learned from the first frame."""
+
+    direction: np.ndarray  # (3,) float32, unit chroma of the object
+    across: np.ndarray  # (3,) float32, unit chroma perpendicular to it
+    background: np.ndarray  # (H, W) float32, chroma of the empty scene along the object's
+    background_across: np.ndarray  # (H, W) float32, and across it
+    strength: float  # grey levels, typical chroma of the object along its direction
+
+
+def learn(image: np.ndarray, mask: np.ndarray, covered: np.ndarray, name: str) -> Appearance:
+    """Colour of the object at ``mask`` (H, W) bool in ``image`` (H, W, 3) uint8.
+
+    ``covered`` (H, W) bool holds the pixels of all objects; ``name`` begins a refusal.
+    """
+    # Pixels on the rim mix both colours and belong to neither.
+    rim = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8))
+    core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    core = core if core.sum() >= 5 else mask
+    empty = cv2.GaussianBlur(cv2.inpaint(image, rim, 3.0, cv2.INPAINT_TELEA), (5, 5), 0)
+    # Medians of the channels need not sum to zero.
+    colour = _chroma(np.median(_chroma(image[core]) - _chroma(empty[core]), axis=0))
+    strength = float(np.linalg.norm(colour))
+    if strength < MIN_CHROMA:
+        raise ValueError(
+            f"{name}: got an object {strength:.1f} grey levels of chroma from its background, expected at least "
+            f"{MIN_CHROMA:.0f}; use a coloured object, a mask that belongs to the first frame, or another tracker"
+        )
+    direction = colour / strength
+    across = np.cross(direction, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
+    return Appearance(direction, across, _along(empty[None], direction)[0], _along(empty[None], across)[0], strength)
+
+
+def membership(video: np.ndarray, looks: Appearance) -> np.ndarray:
+    """Share (T, H, W) float32 of each pixel that shows the object, 0 to about 1, before shading is removed.
+
+    m = max(a - HUE_PENALTY |b|, 0) / strength, a and b being the chroma along and across the
+    object's own that is not the background's.
+    """
+    along = _along(video, looks.direction) - looks.background
+    across = _along(video, looks.across) - looks.background_across
+    np.abs(across, out=across)
+    across *= HUE_PENALTY
+    along -= across
+    np.maximum(along, 0.0, out=along)
+    along /= looks.strength
+    return along
+
+
+def unshade(members: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """How much of each pixel (H, W) of a region is object, in 0..1.
+
+    A lit face has more chroma than one in shade; dividing by the strongest membership of the
+    neighbourhood leaves the share of the pixel, which is what a centroid weighs.
+    """
+    region = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8))
+    inside = members * region
+    shading = np.maximum(cv2.dilate(inside, np.ones((3, 3), np.uint8)), SEED)
+    return np.clip(inside / shading, 0.0, 1.0)
+
+
+def _chroma(image: np.ndarray) -> np.ndarray:
+    """Colour (..., 3) float32 with its grey part removed."""
+    image = image.astype(np.float32)
+    return image - image.mean(axis=-1, keepdims=True)
+
+
+def _along(video: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Chroma (T, H, W) float32 of (T, H, W, 3) uint8 in a direction without grey part, so that grey falls out."""
+    frames, height, width, _ = video.shape
+    # As one tall picture, which OpenCV handles several times as fast as NumPy's product.
+    tall = video.reshape(frames * height, width, 3).astype(np.float32)
+    return cv2.transform(tall, direction[None]).reshape(frames, height, width)

@@ -1,0 +1,141 @@
+"""Which evaluator judges the clips of which environment, and in which groups its numbers are printed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.panels import overlays_of
+from worldmodel.truth import Truth
+
+PISA = "pisa_"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family's evaluator is, and what of it is printed first.
+
+    Attributes:
+        title: as in "free fall against MuJoCo".
+        module: of ``worldmodel.evaluators``; it holds ``EVALUATOR``, an ``Evaluator``.
+        printed: names of the metrics of the short table.
+    """
+
+    title: str
+    module: str
+    printed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Metrics that stand together in a table; tests are corrected for all of a group."""
+
+    title: str
+    note: str
+    metrics: tuple[str, ...]
+
+
+# An environment with several tasks has an entry ``id:task`` for those that are judged differently.
+FAMILIES = {
+    "worldmodel/FreeFall-v0": Family(
+        title="free fall",
+        module="free_fall",
+        printed=(
+            "centroid_error_diagonal",
+            "centroid_error_cm",
+            "detection_rate",
+            "impact_absolute_error_ms",
+            "impact_within_2_frames",
+        ),
+    ),
+    "worldmodel/Grasp-v0": Family(
+        title="grasp",
+        module="grasp",
+        printed=("success_agrees", "false_success", "object_error_mm", "ghost_motion", "arm_error_px"),
+    ),
+    "worldmodel/GraphTraversal-v0": Family(
+        title="graph agent",
+        module="traversal",
+        printed=("valid", "success_agrees", "false_success", "spl", "path_error_px"),
+    ),
+    "worldmodel/GraphTraversal-v0:flood": Family(
+        title="graph flood",
+        module="flood",
+        printed=("valid", "coverage", "order", "spill", "tau_b"),
+    ),
+    "worldmodel/Maze-v0": Family(
+        title="maze agent",
+        module="traversal",
+        printed=("valid", "success_agrees", "false_success", "spl", "path_error_px"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class JointScore:
+    """The score of a family and that of the picture around it."""
+
+    task: Any
+    picture: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers of both."""
+        return {**self.picture.to_dict(), **self.task.to_dict()}
+
+    def overlays(self) -> dict[str, np.ndarray]:
+        """What the family's evaluator tracked."""
+        return overlays_of(self.task)
+
+
+def family_id_of(settings: Mapping[str, Any]) -> str:
+    """The entry of ``FAMILIES`` for the settings of a truth store; its environment's id if there is none."""
+    task = f"{settings.get('env')}:{settings.get('options', {}).get('task')}"
+    return task if task in FAMILIES else str(settings.get("env"))
+
+
+def family_of(family_id: str) -> Family:
+    """What is registered under an id.
+
+    Raises:
+        ValueError: nothing judges that environment.
+    """
+    if family_id not in FAMILIES:
+        raise ValueError(f"truth: got clips of {family_id}, expected one of {', '.join(FAMILIES)}; collect such clips")
+    return FAMILIES[family_id]
+
+
+def evaluator_of(family_id: str) -> Evaluator:
+    """Scorer and metrics of an environment's id, such as ``worldmodel/FreeFall-v0``, those of the picture included."""
+    from worldmodel.evaluators import scene
+
+    own: Evaluator = importlib.import_module(f"worldmodel.evaluators.{family_of(family_id).module}").EVALUATOR
+
+    def score(video: np.ndarray, truth: Truth) -> JointScore:
+        return JointScore(own.score(video, truth), scene.score_scene(video, truth))
+
+    return replace(own, family=family_id, score=score, metrics=own.metrics + scene.METRICS)
+
+
+def groups_of(metrics: Sequence[str]) -> list[Group]:
+    """The groups of an evaluator's metrics, by their names; empty ones are left out."""
+    from worldmodel.evaluators import scene
+
+    picture = {metric.name for metric in scene.METRICS}
+    parts = {
+        "": ("", [name for name in metrics if not name.startswith(PISA) and name not in picture]),
+        "As PisaBench": (
+            "What its released code would print for the same clips. It drops frames in which the object is missing, "
+            "so it flatters videos that lose it.",
+            [name for name in metrics if name.startswith(PISA)],
+        ),
+        "The picture": (
+            "Against the true video frame by frame: what stands still, what moves, and the tone.",
+            [name for name in metrics if name in picture],
+        ),
+    }
+    return [Group(title, note, tuple(names)) for title, (note, names) in parts.items() if names]

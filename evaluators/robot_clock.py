@@ -1,0 +1,128 @@
+"""How slowly a clip is played, from an arm in it whose true motion is known.
+
+A fall alone gives g / alpha^2; the arm's motion gives alpha, so that wrong gravity and slow
+motion are told apart. alpha is seconds of the clip for a second of the command: 2 is half speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from worldmodel.evaluators.checks import check_mask, check_video
+from worldmodel.evaluators.falling import GRIPPER, centroid_sigma_px
+from worldmodel.truth import Truth
+
+SEARCH = 1 / 8  # of the picture's height, by which a part may move in a frame
+CHANGE = 55.0  # grey levels, root mean square, by which a part may look different from the first frame
+SLOWEST = 4.0  # alpha is sought from 1 / SLOWEST to SLOWEST
+GRID = 401
+MIN_MOTION_PX = 3.0  # of the true arm; below, it tells no time
+PARALLAX = 0.02  # by which the surface that is seen may move more or less than the point that is commanded
+MIN_SHARE = 0.5  # of the frames in which the arm must be found
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Playback factor of a clip."""
+
+    alpha: float  # nan if the arm does not move as commanded at any speed
+    log_error: float  # standard error of ln alpha
+
+
+def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
+    """alpha of ``video`` (T, H, W, 3) from the gripper; None if the true clip has none that moves."""
+    if GRIPPER not in truth.objects:
+        return None
+    arm = truth.objects.index(GRIPPER)
+    mask = truth.segmentation[0] == arm + 1
+    path = truth.camera.project(truth.position[:, arm])
+    if not mask.any() or np.ptp(path, axis=0).max() < MIN_MOTION_PX:
+        return None
+    others = (truth.segmentation[0] > 0) & ~mask
+    shift = follow_part(video, mask & ~_grow(others, 2), truth.video[0])
+    return playback_factor(shift, path - path[0], centroid_sigma_px(truth.camera.height))
+
+
+def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float) -> Clock:
+    """The alpha with which k commanded(t / alpha) is nearest to what is seen, in least squares.
+
+    k is 1 within ``PARALLAX``.
+
+    Args:
+        seen: (T, 2) shift since the first frame, nan where lost.
+        commanded: (T, 2) the true one, at the same frame rate; it holds still after its end.
+        sigma: standard error of ``seen``, in its unit.
+    """
+    frames = np.arange(len(seen), dtype=np.float64)
+    known = np.isfinite(seen).all(axis=1)
+    if known.mean() < MIN_SHARE:
+        return Clock(np.nan, np.nan)
+    logs = np.linspace(-np.log(SLOWEST), np.log(SLOWEST), GRID)
+    when = frames[known] / np.exp(logs)[:, None]
+    expected = np.stack([np.interp(when, frames, axis) for axis in commanded.T], axis=2)
+    prior = (sigma / PARALLAX) ** 2
+    k = ((expected * seen[known]).sum(axis=(1, 2)) + prior) / ((expected**2).sum(axis=(1, 2)) + prior)
+    squares = ((k[:, None, None] * expected - seen[known]) ** 2).sum(axis=(1, 2)) + prior * (k - 1) ** 2
+    best = int(squares.argmin())
+    if best in (0, GRID - 1):
+        return Clock(np.nan, np.nan)
+    step = logs[1] - logs[0]
+    slope, curvature = (
+        (squares[best + 1] - squares[best - 1]) / (2 * step),
+        (squares[best + 1] - 2 * squares[best] + squares[best - 1]) / step**2,
+    )
+    if curvature <= 0:
+        return Clock(np.nan, np.nan)
+    variance = max(sigma**2, squares[best] / max(1, 2 * known.sum() - 1))
+    return Clock(float(np.exp(logs[best] - slope / curvature)), float(np.sqrt(2 * variance / curvature)))
+
+
+def follow_part(video: np.ndarray, mask: np.ndarray, first_frame: np.ndarray | None = None) -> np.ndarray:
+    """Shift (T, 2) px, (u, v), of a part that moves without turning; nan where it is not found.
+
+    The pixels of ``mask`` (H, W) bool and those around it are looked for near where they were
+    last, by the sum of squared differences, to a fraction of a pixel.
+    """
+    check_video("video", video)
+    check_mask("mask", mask, video.shape[1:3])
+    first = video[0] if first_frame is None else np.asarray(first_frame)
+    reach = max(4, int(np.ceil(SEARCH * len(mask))))
+    weight = _grow(mask, 1)
+    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part, weight = first[box].astype(np.float32), weight[box].astype(np.float32)
+    limit = CHANGE**2 * 3 * weight.sum()
+    shifts, last = np.full((len(video), 2), np.nan), np.zeros(2, dtype=int)  # last is (row, column)
+    for t, frame in enumerate(video):
+        # Beyond the edge a part is taken to go on, as an arm does that comes from outside.
+        around = _window(frame, box, last, reach)
+        squares = cv2.matchTemplate(around, part, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
+        row, column = np.unravel_index(int(squares.argmin()), squares.shape)
+        if squares[row, column] > limit or not (0 < row < 2 * reach and 0 < column < 2 * reach):
+            continue
+        fine = _vertex(squares[:, column], row), _vertex(squares[row], column)
+        shifts[t] = np.add(last[::-1], np.subtract(fine[::-1], reach))
+        last = last + np.array([row - reach, column - reach])
+    return shifts
+
+
+def _window(frame: np.ndarray, box: tuple[slice, slice], last: np.ndarray, reach: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    rows = np.clip(np.arange(box[0].start - reach, box[0].stop + reach) + last[0], 0, height - 1)
+    columns = np.clip(np.arange(box[1].start - reach, box[1].stop + reach) + last[1], 0, width - 1)
+    return frame[rows[:, None], columns[None]].astype(np.float32)
+
+
+def _vertex(values: np.ndarray, lowest: int) -> float:
+    """Where the parabola through the lowest value and its neighbours has its vertex."""
+    left, middle, right = (float(values[lowest + side]) for side in (-1, 0, 1))
+    bend = left - 2 * middle + right
+    return lowest + (0.5 * (left - right) / bend if bend > 0 else 0.0)
+
+
+def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
+    side = 2 * radius + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)).astype(bool)
