@@ -203,7 +203,7 @@ def _lengths(truth: Truth) -> np.ndarray:
     return np.asarray(np.linalg.norm(centres[ends[:, 0]] - centres[ends[:, 1]], axis=1))
 
 
-def _speeds(flow: _Flow, parts: Parts, ways: dict[int, tuple[int, int]]) -> dict[str, float]:
+def _speeds(flow: _Flow, parts: Parts, ways: dict[int, tuple[int, int]]) -> dict[str, Any]:
     speeds = front_speeds(flow.parts, parts, ways)
     if not len(speeds):
         return {"front_speed_m_s": float("nan"), "front_speed_cv": float("nan")}

@@ -67,8 +67,8 @@ def floor_plan(truth: Truth) -> FloorPlan:
         rows, columns = scene["rows"], scene["columns"]
         side = cell_side(rows, columns)
         walls = maze_walls(rows, columns, [(u, v) for u, v in scene["passages"]], side)
-        places = {"centres": cell_centres(rows, columns, side), "reach": side / 2.0, "cells": True}
-        task = {"goals": (scene["goal"],), "ordered": True, "wall_thickness": scene["wall_thickness"]}
+        places: dict[str, Any] = {"centres": cell_centres(rows, columns, side), "reach": side / 2.0, "cells": True}
+        task: dict[str, Any] = {"goals": (scene["goal"],), "ordered": True, "wall_thickness": scene["wall_thickness"]}
     else:
         check_fields(scene, VISIT)
         centres, ends = np.array(scene["nodes"], np.float64), np.array(scene["edges"], np.int64)

@@ -21,7 +21,7 @@ MIN_SHARE = 0.3  # of the points: below, the object is lost
 RETURN = 1.0  # px, by which a point followed there and back may miss its start
 CHANGE = 30.0  # grey levels by which the object may look different from the first frame
 MIN_AREA, MAX_AREA = 0.25, 4.0  # of the first frame's area
-_LK = {"winSize": (11, 11), "maxLevel": 3}
+_LK: dict[str, Any] = {"winSize": (11, 11), "maxLevel": 3}
 
 
 def track_by_points(
@@ -85,9 +85,9 @@ def _by_points(
     now, alive = start.copy(), np.ones(len(start), dtype=bool)
     found: list[np.ndarray | None] = []
     for before, after, frame in zip(grey, grey[1:], frames[1:], strict=False):
-        moved, there, _ = cv2.calcOpticalFlowPyrLK(before, after, now, None, **_LK)
-        back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **_LK)
-        alive &= (there & again).ravel().astype(bool) & (np.linalg.norm(back - now, axis=2).ravel() <= RETURN)
+        moved, there, _ = cv2.calcOpticalFlowPyrLK(before, after, now, now.copy(), **_LK)
+        back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, moved.copy(), **_LK)
+        alive &= np.logical_and(there, again).ravel() & (np.linalg.norm(back - now, axis=2).ravel() <= RETURN)
         now = moved
         move = _similarity(start[alive], now[alive]) if alive.sum() >= max(MIN_POINTS, MIN_SHARE * len(start)) else None
         if move is None or _looks_different(frames[0], frame, mask, move):
@@ -99,9 +99,9 @@ def _by_points(
 def _corners(grey: np.ndarray, mask: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Points (n, 1, 2) float32 px on an object's corners and outline, in OpenCV's coordinates."""
     # Where two objects meet, a corner belongs to neither.
-    near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
-    near &= ~cv2.dilate(others.astype(np.uint8), np.ones((5, 5), np.uint8)) & 1
-    points = cv2.goodFeaturesToTrack(grey, MAX_POINTS, 0.01, 2, mask=near, blockSize=3)
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    near &= ~cv2.dilate(others.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+    points = cv2.goodFeaturesToTrack(grey, MAX_POINTS, 0.01, 2, mask=near.astype(np.uint8), blockSize=3)
     if points is None or len(points) < MIN_POINTS:
         rows, columns = np.nonzero(mask)
         every = max(1, len(rows) // MAX_POINTS)
@@ -132,7 +132,9 @@ def _by_flow(
     share, origin = mask.astype(np.float32), np.stack([u, v], axis=2)
     found: list[np.ndarray | None] = []
     for before, after, frame in zip(grey, grey[1:], frames[1:], strict=False):
-        back = flow.calc(after, before, None)  # from each pixel of this frame to where it was
+        back = flow.calc(
+            after, before, np.zeros((*after.shape, 2), np.float32)
+        )  # from each pixel of this frame to where it was
         share = _draw(share, u + back[..., 0], v + back[..., 1])
         origin = _draw(origin, u + back[..., 0], v + back[..., 1])
         solid = share >= 0.5

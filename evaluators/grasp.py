@@ -121,7 +121,7 @@ def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
         slip_mm=1000.0 * slip(tracks, command),
         slip_error_mm=1000.0 * _slip_error(tracks, true_tracks, command),
         identity=_share(verdict.same, true_verdict.same),
-        **_path_errors(tracks, true_tracks, camera.diagonal_px * camera.depth(start) / camera.focal_px),
+        **_path_errors(tracks, true_tracks, float(camera.diagonal_px * camera.depth(start) / camera.focal_px)),
         arm_error_px=_arm_error(tracks, true_tracks, camera, command),
         gripper_found=float(tracks.gripper.detected.mean()),
         object_path=camera.project(tracks.position),
@@ -162,7 +162,7 @@ def _stage_time_error(verdict: Judgement, true: Judgement, time: np.ndarray) -> 
     return float(np.mean(errors)) if errors else 0.0
 
 
-def _path_errors(tracks: GraspTracks, true: GraspTracks, diagonal: float) -> dict[str, float]:
+def _path_errors(tracks: GraspTracks, true: GraspTracks, diagonal: float) -> dict[str, Any]:
     """Mean errors in mm over the frames after the first in which the true clip shows what is compared."""
     item = np.linalg.norm(tracks.position - true.position, axis=1)
     grip = np.linalg.norm(tracks.gripper.position - true.gripper.position, axis=1)

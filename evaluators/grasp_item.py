@@ -142,7 +142,8 @@ def _visible(
     camera: Camera, surface: np.ndarray, position: np.ndarray, hidden: list[np.ndarray]
 ) -> tuple[Tracks, np.ndarray]:
     """What would be seen of the item at positions (T, 3) m, and the share (T,) of each silhouette that is."""
-    softs, shares = [], np.zeros(len(position))
+    softs: list[Soft | None] = []
+    shares = np.zeros(len(position))
     for t, centre in enumerate(position):
         whole = _fill(camera.project(surface + centre), hidden[t].shape) if np.isfinite(centre).all() else None
         softs.append(None)

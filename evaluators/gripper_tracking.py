@@ -83,7 +83,7 @@ def track_gripper(
     value = video.max(axis=-1).astype(np.float32)
     spread = value - video.min(axis=-1)
     neutral = np.clip(1.5 - spread / 60.0, 0.0, 1.0)
-    scale = camera.focal_px / camera.depth(position)
+    scale = float(camera.focal_px / camera.depth(position))
     pairs: list[_Pair] = []
     for darker in DARKER:
         dark = np.clip((shade + darker - value) / (darker - 8.0), 0.0, 1.0) * neutral
@@ -135,13 +135,13 @@ def _find_pairs(dark: np.ndarray, scale: float, opening: np.ndarray) -> list[_Pa
     height, width, scale = height // shrink, width // shrink, scale / shrink
     thick, band = max(2, round(FINGER_THICKNESS * scale)), round(BAND * scale)
     gaps = np.arange(int(np.ceil(MAX_OPENING * scale)) + 1)
-    pad = gaps[-1] + 2 * thick
+    pad = int(gaps[-1]) + 2 * thick
     fingers = np.empty((frames, height, width + 2 * pad - thick + 1), np.float32)
     for t in range(frames):
         small = cv2.resize(dark[t], (width, height), interpolation=cv2.INTER_AREA) if shrink > 1 else dark[t]
         fingers[t] = _finger_evidence(np.pad(small, ((0, 2), (pad, pad)), constant_values=UNSEEN), thick, band)
     best = [_Pair(-np.inf, 0.0, 0.0, 0.0, 0.0)] * frames
-    for gap in gaps:
+    for gap in map(int, gaps):
         left, right = fingers[:, :, : fingers.shape[2] - thick - gap], fingers[:, :, thick + gap :]
         both = np.where(np.minimum(left, right) >= EACH, 0.5 * (left + right), -np.inf)
         columns = np.arange(both.shape[2]) - pad
@@ -150,7 +150,7 @@ def _find_pairs(dark: np.ndarray, scale: float, opening: np.ndarray) -> list[_Pa
         rows, columns = np.unravel_index(flat, both.shape[1:])
         evidence = both[np.arange(frames), rows, columns]
         evidence = evidence - PREFERENCE * np.abs(gap / scale - opening) / MAX_OPENING
-        for t in np.flatnonzero(evidence > [each.evidence for each in best]):
+        for t in map(int, np.flatnonzero(evidence > [each.evidence for each in best])):
             outer = float(columns[t] - pad)
             edges = np.array([rows[t] + 1.0, outer, outer + 2 * thick + gap, gap]) * shrink
             best[t] = _Pair(float(evidence[t]), *map(float, edges))

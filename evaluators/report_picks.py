@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.evaluators.verdict import METHOD, fixed, lower, order_of_merit
+from worldmodel.evaluators.verdict import METHOD, fixed, lower
 
 MOST_ROWS = 5  # shown beside the true video
 GALLERY = 10  # failures
@@ -17,7 +17,7 @@ MOST = 1e9  # larger than the numbers that decide between equals
 
 def focus_row(family: Mapping[str, Any]) -> str:
     """The row that the page follows: the refined one, else the best model, else the first that is no replay."""
-    models = order_of_merit(family)
+    models = family["ranking"]
     return METHOD if METHOD in models else models[0] if models else list(family["rows"])[1]
 
 

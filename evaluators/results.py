@@ -23,7 +23,7 @@ Schema (``null`` stands for a number that does not exist)::
                        "nfe", "seconds", "tracks": {name: (T, 2) px, what was followed}, "score": {every number}}]
           }
         },
-        "table", "best_null", "skill", "comparisons": see ``summary.summarise``
+        "table", "best_null", "ranking", "skill", "comparisons": see ``summary.summarise``
         "outcomes", "passes": see ``outcomes.py``; {} where there is no such thing
       }],
       "provenance": {...}                models, weights, settings, hashes, versions, command

@@ -100,7 +100,7 @@ def follow_part(video: np.ndarray, mask: np.ndarray, first_frame: np.ndarray | N
         # Beyond the edge a part is taken to go on, as an arm does that comes from outside.
         around = _window(frame, box, last, reach)
         squares = cv2.matchTemplate(around, part, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
-        row, column = np.unravel_index(int(squares.argmin()), squares.shape)
+        row, column = divmod(int(squares.argmin()), squares.shape[1])
         if squares[row, column] > limit or not (0 < row < 2 * reach and 0 < column < 2 * reach):
             continue
         fine = _vertex(squares[:, column], row), _vertex(squares[row], column)

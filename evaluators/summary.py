@@ -62,19 +62,21 @@ def summarise(
         rng: of the bootstraps.
 
     Returns:
-        {"table": {row: {metric: {"value", "low", "high", "n"}}}, "best_null": row,
+        {"table": {row: {metric: {"value", "low", "high", "n"}}}, "best_null": row, "ranking": [models, best first],
          "skill": {row: {"value", "low", "high", "n"}}, "comparisons": [see ``compare``]}
     """
     decisive = next(metric for metric in metrics if metric.name == headline)
-    null = _best([name for name in roles.nulls if name in rows], rows, len(scenes), decisive)
+    null = next(iter(rank([name for name in roles.nulls if name in rows], rows, len(scenes), decisive)), None)
+    ranking = rank([name for name in roles.models if name in rows], rows, len(scenes), decisive)
     judged = [name for name in rows if name not in (roles.ceiling, null)]
     comparable = [metric for metric in metrics if metric.better != "none"]
     return {
         "table": {name: {m.name: pool(row, scenes, m, rng) for m in metrics} for name, row in rows.items()},
         "best_null": null,
+        "ranking": ranking,
         "skill": {name: _skill(rows, name, null, roles.ceiling, scenes, decisive, rng) for name in judged},
         "comparisons": [
-            compare(rows, a, b, scenes, comparable, groups, rng) for a, b in _pairs(rows, roles, null, scenes, decisive)
+            compare(rows, a, b, scenes, comparable, groups, rng) for a, b in _pairs(roles.models, ranking, null)
         ],
     }
 
@@ -225,24 +227,21 @@ def _by_scene(row: Entries, scenes: np.ndarray, metric: Metric) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _best(names: Sequence[str], rows: Mapping[str, Entries], clips: int, metric: Metric) -> str | None:
-    """The row with the best mean (median for a pooled median) of a metric, missing numbers being charged."""
+def rank(names: Sequence[str], rows: Mapping[str, Entries], clips: int, metric: Metric) -> list[str]:
+    """Rows from the best to the worst mean (median for a pooled median) of a metric, missing numbers charged."""
     if not names:
-        return None
-    each = [by_clip(rows[name], clips, metric) for name in names]
-    each = np.split(charged(np.concatenate(each), np.concatenate(each), metric)[0], len(names))
-    pooled = [np.median(x) if metric.pooled == "median" else x.mean() for x in each]
-    return names[int(np.argmax(pooled) if metric.better == "higher" else np.argmin(pooled))]
+        return []
+    together = np.concatenate([by_clip(rows[name], clips, metric) for name in names])
+    each = np.split(charged(together, together, metric)[0], len(names))
+    pooled = np.array([np.median(x) if metric.pooled == "median" else x.mean() for x in each])
+    order = np.argsort(-pooled if metric.better == "higher" else pooled, kind="stable")
+    return [names[index] for index in order]
 
 
-def _pairs(
-    rows: Mapping[str, Entries], roles: Roles, null: str | None, scenes: np.ndarray, metric: Metric
-) -> list[tuple[str, str]]:
-    """Later models against earlier ones, then every model against the best null."""
-    models = [name for name in roles.models if name in rows]
-    if len(models) <= ALL_PAIRS:
-        among = [(b, a) for a, b in combinations(models, 2)][::-1]
+def _pairs(models: Sequence[str], ranking: Sequence[str], null: str | None) -> list[tuple[str, str]]:
+    """Later models against earlier ones, or of many the best against each; then every model against the best null."""
+    if len(ranking) <= ALL_PAIRS:
+        among = [(b, a) for a, b in combinations([name for name in models if name in ranking], 2)][::-1]
     else:
-        best = _best(models, rows, len(scenes), metric) or models[0]
-        among = [(best, name) for name in models if name != best]
-    return among + [(name, null) for name in models if null is not None]
+        among = [(ranking[0], name) for name in models if name in ranking[1:]]
+    return among + [(name, null) for name in models if name in ranking and null is not None]

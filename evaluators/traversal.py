@@ -153,7 +153,7 @@ def _at_goal(point: np.ndarray, plan: FloorPlan) -> bool:
     return bool(plan.inside(point)[list(goals)].any())
 
 
-def _credit(credited: Visits, true: Visits, plan: FloorPlan, shortest: float) -> dict[str, float]:
+def _credit(credited: Visits, true: Visits, plan: FloorPlan, shortest: float) -> dict[str, Any]:
     count, reached = len(plan.goals), credited.success_frame is not None
     return {
         "coverage": credited.goals / count,
@@ -164,7 +164,7 @@ def _credit(credited: Visits, true: Visits, plan: FloorPlan, shortest: float) ->
     }
 
 
-def _path_error(ball: BallTrack, truth: Truth, plan: FloorPlan) -> dict[str, float]:
+def _path_error(ball: BallTrack, truth: Truth, plan: FloorPlan) -> dict[str, Any]:
     true = truth.camera.project(truth.position[:, 0])
     distance = np.linalg.norm(ball.centroid - true, axis=1)
     error_px = np.where(ball.detected, distance, truth.camera.diagonal_px)[1:]

@@ -32,20 +32,6 @@ def find_comparison(family: Mapping[str, Any], a: str, b: str, name: str) -> Map
     return next((c for c in family["comparisons"] if (c["a"], c["b"]) == (a, b) and name in c["metrics"]), None)
 
 
-def order_of_merit(family: Mapping[str, Any]) -> list[str]:
-    """Models from the best to the worst by skill, then by the headline metric."""
-    metric = family["metrics"][family["headline"]]
-    sign = 1.0 if metric["better"] == "higher" else -1.0
-
-    def merit(name: str) -> tuple[float, float]:
-        skill, value = family["skill"][name]["value"], family["table"][name][family["headline"]]["value"]
-        worst = -float("inf")
-        return (worst if skill is None else skill, worst if value is None else sign * value)
-
-    models = [name for name, row in family["rows"].items() if row["kind"] == "model"]
-    return sorted(models, key=merit, reverse=True)
-
-
 def lower(label: str) -> str:
     """A label within a sentence; abbreviations stay as they are."""
     return label if label[:2].isupper() else label[:1].lower() + label[1:]
@@ -128,7 +114,7 @@ def _against_null(family: Mapping[str, Any], model: str) -> tuple[str, str]:
 
 
 def _among(family: Mapping[str, Any], models: list[str]) -> tuple[str, str]:
-    ranked = order_of_merit(family)
+    ranked = family["ranking"]
     first, second = ranked[:2]
     comparison = find_comparison(family, first, second, family["headline"])
     mirrored = find_comparison(family, second, first, family["headline"])
@@ -149,12 +135,12 @@ def _skills(family: Mapping[str, Any], names: list[str]) -> str:
     null = family["best_null"]
     if null is None:
         return ""
-    each = "; ".join(
-        f"{family['rows'][name]['label']} {_interval_text(family['skill'][name], 2)}" for name in names
-    ).replace("-", "−")
+    texts = []
+    for name in names:
+        texts.append(f"{family['rows'][name]['label']} {_interval_text(family['skill'][name], 2).replace('-', '−')}")
     return (
         f"Skill, from 0 for {lower(family['rows'][null]['label'])} to 1 for the true video through the same tracker: "
-        f"{each} ({skill_estimate(family)}, 95 % interval)."
+        f"{'; '.join(texts)} ({skill_estimate(family)}, 95 % interval)."
     )
 
 
@@ -165,12 +151,11 @@ def skill_estimate(family: Mapping[str, Any]) -> str:
 
 def _pooled(family: Mapping[str, Any], names: list[str]) -> str:
     metric = family["metrics"][family["headline"]]
-    table = family["table"]
-    each = "; ".join(
-        f"{family['rows'][name]['label']} {_interval_text(table[name][family['headline']], metric['digits'])}"
-        for name in names
-    )
-    return f"{metric['label']}, {metric['unit']}: {each}."
+    table, texts = family["table"], []
+    for name in names:
+        interval = _interval_text(table[name][family["headline"]], metric["digits"]).replace("-", "−")
+        texts.append(f"{family['rows'][name]['label']} {interval}")
+    return f"{metric['label']}, {metric['unit']}: {'; '.join(texts)}."
 
 
 def _named(metric: Mapping[str, Any], interval: Mapping[str, float]) -> str:

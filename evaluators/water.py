@@ -23,22 +23,19 @@ DAMP = 0.25  # share of a pixel below which it has dried
 FULL = 0.5  # share of a part that must be wet
 HELD = 3  # frames for which it must stay so, or to the end of the clip
 PIECE = 2.0  # px
+SOLID = 0.75  # share of a pixel that must be graph for its water to count
 
 
 @dataclass(frozen=True)
 class Parts:
     """The parts of a graph in the picture of one camera."""
 
-    labels: np.ndarray  # (H, W) int, part + 1, 0 where there is none
+    floor: np.ndarray  # (H, W) bool, the graph
+    labels: np.ndarray  # (H, W) int, part + 1; 0 off the graph and on pixels that are less than ``SOLID`` graph
     channels: tuple[np.ndarray, ...]  # of each channel its pieces, from its first end to its second
     count: int
     pixels: np.ndarray  # (count,) px of each part
     middles: tuple[np.ndarray, ...]  # m, of each channel's pieces: how far along it they lie
-
-    @property
-    def floor(self) -> np.ndarray:
-        """Pixels (H, W) bool of the graph."""
-        return self.labels > 0
 
 
 def graph_parts(truth: Truth) -> Parts:
@@ -46,19 +43,21 @@ def graph_parts(truth: Truth) -> Parts:
     node, edge = truth.maps["node"].astype(np.int64), truth.maps["edge"].astype(np.int64)
     centres = np.array(truth.scene["nodes"], np.float64)
     v, u = np.indices(node.shape) + 0.5
-    floor = on_plane(truth.camera, np.stack([u, v], axis=-1), np.zeros(3), np.array([0.0, 0.0, 1.0]))[..., :2]
+    points = on_plane(truth.camera, np.stack([u, v], axis=-1), np.zeros(3), np.array([0.0, 0.0, 1.0]))[..., :2]
     piece = PIECE * float(metres_per_pixel(truth.camera, np.zeros(3)))
     labels, channels, middles, count = node.copy(), [], [], len(centres)
     for k, (a, b) in enumerate(truth.scene["edges"]):
         own = edge == k + 1
-        along = (floor[own] - centres[a]) @ (centres[b] - centres[a]) / np.linalg.norm(centres[b] - centres[a])
+        along = (points[own] - centres[a]) @ (centres[b] - centres[a]) / np.linalg.norm(centres[b] - centres[a])
         place, number = _cut(along, piece)
         labels[own] = count + place + 1
         channels.append(count + np.arange(number))
         middles.append(np.array([along[place == i].mean() if (place == i).any() else np.nan for i in range(number)]))
         count += number
+    floor = floor_mask(truth)
+    labels[covered(truth.video[:1], truth)[0] < SOLID] = 0
     pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    return Parts(labels, tuple(channels), count, pixels, tuple(middles))
+    return Parts(floor, labels, tuple(channels), count, pixels, tuple(middles))
 
 
 def _cut(along: np.ndarray, piece: float) -> tuple[np.ndarray, int]:

@@ -73,7 +73,10 @@ class ActionSpec:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ActionSpec:
         """The inverse of :meth:`to_json`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        fields: dict[str, Any] = {
+            k: tuple(value) if isinstance(value, list) else value for k, value in document.items()
+        }
+        return cls(**fields)
 
     def _expected(self) -> str:
         pairs = zip(self.names, self.units, strict=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from worldmodel.envs.fetch import MAX_OPENING
-from worldmodel.envs.grasp import GraspEnv
+from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.truth import Truth
 
 FINGERS = slice(7, 9)  # of qpos: joints of the two fingers
@@ -18,7 +18,7 @@ SLIDING_SPEED = 0.6  # m/s
 GRAVITY = 9.81  # m/s^2
 
 
-def ghost_lift(env: GraspEnv, truth: Truth) -> np.ndarray:
+def ghost_lift(env: SceneEnv, truth: Truth) -> np.ndarray:
     """The item rises with a gripper that does not touch it.
 
     The arm moves as in the truth but its fingers stay open; from its lowest point on, the item
@@ -38,7 +38,7 @@ def ghost_lift(env: GraspEnv, truth: Truth) -> np.ndarray:
     return _render(env, truth, qpos)
 
 
-def knock_off(env: GraspEnv, truth: Truth) -> np.ndarray:
+def knock_off(env: SceneEnv, truth: Truth) -> np.ndarray:
     """The item slides away from the gripper and falls off the far end of the table; the arm moves as in the truth.
 
     Arguments and result as in :func:`ghost_lift`.
@@ -64,7 +64,7 @@ def _lowest(truth: Truth) -> int:
     return int(np.argmax(height <= height.min() + 0.001))
 
 
-def _render(env: GraspEnv, truth: Truth, qpos: np.ndarray) -> np.ndarray:
+def _render(env: SceneEnv, truth: Truth, qpos: np.ndarray) -> np.ndarray:
     if truth.video.shape[1:3] != env.image_size:
         raise ValueError(
             f"env: got pictures of {env.image_size}, expected {truth.video.shape[1:3]} as in the truth; "

@@ -143,6 +143,11 @@ def test_the_order_of_clips_changes_no_estimate():
     assert one["estimates"] == pytest.approx(other["estimates"])
 
 
+def test_models_are_ranked_with_what_they_lack_charged():
+    found = family(rows(truth=[0.0] * 3, a=[2.0, 2.0, 2.0], b=[1.0, 1.0, None], c=[9.0, 0.0, 1.0], frozen=[9.0] * 3))
+    assert found["ranking"] == ["a", "c", "b"]
+
+
 def test_many_models_are_compared_with_the_best_only():
     names = ["m1", "m2", "m3", "m4", "m5"]
     scored = rows(truth=[0.0] * 4, frozen=[9.0] * 4, **{name: [float(i + 1)] * 4 for i, name in enumerate(names)})

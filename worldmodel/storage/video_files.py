@@ -34,7 +34,7 @@ def encode_h264(video: np.ndarray, fps: float, crf: int = CRF) -> bytes:
 
 def through_h264(video: np.ndarray, fps: float, crf: int = CRF) -> np.ndarray:
     """Video (T, H, W, 3) uint8 as it looks after H.264."""
-    with av.open(io.BytesIO(encode_h264(video, fps, crf))) as container:
+    with av.open(io.BytesIO(encode_h264(video, fps, crf)), "r") as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(decoded)[:, : video.shape[1], : video.shape[2]]
 
