@@ -92,7 +92,7 @@ class FreeFall(Family):
         self._pairs = collision_pairs(self.sampler.objects, self.sampler.support, self.sampler.release)
         self._has_gripper = self.sampler.release == "gripper"
         if self._has_gripper:
-            self.policies = GRIPPER_POLICIES  # type: ignore[misc]
+            self.policies = GRIPPER_POLICIES  # type: ignore[misc]  # the gripper is an option
 
     @property
     def objects(self) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ class SceneVectorEnv(VectorEnv):
         self._render_workers = render_workers
         self._pool: RenderPool | None = None
 
-    @property  # type: ignore[misc]
-    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]
+    @property  # type: ignore[misc]  # an attribute in Gymnasium
+    def np_random(self) -> tuple[np.random.Generator | None, ...]:  # type: ignore[override]  # one each
         """The generator of each sub-environment; None before its first reset."""
         return tuple(self._generators)
 

@@ -22,13 +22,15 @@ class Family:
 
     Attributes:
         title: as in "free fall against MuJoCo".
-        module: of ``worldmodel.evaluators``; it holds ``EVALUATOR``, an ``Evaluator``.
+        module: of ``worldmodel.evaluators``.
         printed: names of the metrics of the short table.
+        evaluator: name of the module's ``Evaluator``.
     """
 
     title: str
     module: str
     printed: tuple[str, ...]
+    evaluator: str = "EVALUATOR"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,22 @@ FAMILIES = {
         title="grasp",
         module="grasp",
         printed=("success_agrees", "false_success", "object_error_mm", "ghost_motion", "arm_error_px"),
+    ),
+    "worldmodel/GraphTraversal-v0": Family(
+        title="graph traversal",
+        module="traversal",
+        printed=("valid", "coverage", "order", "path_error_px", "crossings", "teleports"),
+    ),
+    "worldmodel/GraphTraversal-v0:flood": Family(
+        title="flood",
+        module="flood",
+        printed=("valid", "coverage", "order", "fill_time_error_s", "spill", "teleports"),
+    ),
+    "worldmodel/Maze-v0": Family(
+        title="maze",
+        module="traversal",
+        evaluator="MAZE_EVALUATOR",
+        printed=("valid", "coverage", "spl", "path_error_px", "crossings", "teleports"),
     ),
     "worldmodel/GraphTraversal-v0": Family(
         title="graph agent",
@@ -113,7 +131,8 @@ def evaluator_of(family_id: str) -> Evaluator:
     """Scorer and metrics of an environment's id, such as ``worldmodel/FreeFall-v0``, those of the picture included."""
     from worldmodel.evaluators import scene
 
-    own: Evaluator = importlib.import_module(f"worldmodel.evaluators.{family_of(family_id).module}").EVALUATOR
+    family = family_of(family_id)
+    own: Evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
 
     def score(video: np.ndarray, truth: Truth) -> JointScore:
         return JointScore(own.score(video, truth), scene.score_scene(video, truth))

@@ -99,7 +99,7 @@ def maze_walls(rows: int, columns: int, passages: Iterable[tuple[int, int]], cel
     walls = []
     for across, lines, length in ((True, rows, columns), (False, columns, rows)):
         for line in range(lines + 1):
-            for whole, run in itertools.groupby(range(length), lambda k: stands(line, k, across)):  # noqa: B023
+            for whole, run in itertools.groupby(range(length), lambda k: stands(line, k, across)):  # noqa: B023  used within the turn
                 if whole:
                     cells = list(run)
                     ends = [(line, cells[0]), (line, cells[-1] + 1)]

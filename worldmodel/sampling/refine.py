@@ -78,7 +78,7 @@ class PredictPerturb(Planned):
             raise ValueError(f"stop_fraction: got {self.stop_fraction!r}, expected 0 to 1, or None to never stop")
         if not (is_number(self.step_size) and 0 < self.step_size < 2):
             raise ValueError(f"step_size: got {self.step_size!r}, expected above 0 and below 2; 1 is the paper's")
-        if self.temperature != KEEP_VARIANCE and not (is_number(self.temperature) and self.temperature >= 0):  # type: ignore[operator]
+        if self.temperature != KEEP_VARIANCE and not (is_number(self.temperature) and float(self.temperature) >= 0):
             raise ValueError(
                 f"temperature: got {self.temperature!r}, expected at least 0, or {KEEP_VARIANCE!r}; 0.5 is the paper's"
             )

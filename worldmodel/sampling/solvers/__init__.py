@@ -43,7 +43,7 @@ def as_solver(solver: str | Solver) -> Solver:
     name, _, settings = solver.partition(":") if isinstance(solver, str) else ("", "", "")
     if name not in SOLVERS:
         raise ValueError(f"solver: got {solver!r}, expected one of {', '.join(SOLVERS)}; choose one")
-    options = [field.name for field in fields(SOLVERS[name])]  # type: ignore[arg-type]
+    options = [field.name for field in fields(SOLVERS[name])]  # type: ignore[arg-type]  # all are dataclasses
     chosen = [setting.partition("=") for setting in settings.split(",") if setting]
     unknown = [option for option, _, _ in chosen if option not in options]
     if unknown:

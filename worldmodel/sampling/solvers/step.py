@@ -50,6 +50,6 @@ class Solver:
         return 1
 
     def __str__(self) -> str:
-        changed = (f.name for f in fields(self) if getattr(self, f.name) != f.default)  # type: ignore[arg-type]
+        changed = (f.name for f in fields(self) if getattr(self, f.name) != f.default)  # type: ignore[arg-type]  # subclasses are dataclasses
         settings = ",".join(f"{name}={str(getattr(self, name)).lower()}" for name in changed)
         return f"{self.name}:{settings}" if settings else self.name
