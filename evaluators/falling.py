@@ -24,7 +24,7 @@ CLEAR = 3.0  # standard errors above which an object surely touches nothing
 # Spread of the visible centroid about the centre of mass once an object has turned, measured likewise:
 # TURNED sqrt(r (R - r)) + LIT R for a surface between r and R from the centre.
 TURNED, LIT = 0.1, 0.015
-WHOLE = 0.9  # of the largest visible area so far: a falling object that shows less is partly hidden
+WHOLE = 0.85  # of the largest visible area so far: a falling object that shows less is partly hidden
 OFFSET = 0.2  # of the smallest distance of the surface: a visible centroid is no further from the centre of mass
 APART_PX = 2  # by which another object must be away in the picture
 HALF_SIZES = {  # smallest and largest distance of the surface from the centre, from MuJoCo's half sizes
@@ -170,21 +170,16 @@ def _offset(first: np.ndarray, truth: Truth) -> np.ndarray:
     return offset * min(1.0, limit / max(float(np.linalg.norm(offset)), 1e-12))
 
 
-def lands_in_view(truth: Truth, impact: float) -> bool:
-    """Whether the first touch can be seen: the object is not partly hidden in the frame before it; True if none."""
-    return bool(np.isnan(impact) or not _hidden(truth)[: int(impact * truth.fps) + 2].any())
-
-
-def _hidden(truth: Truth) -> np.ndarray:
-    """Frames (T,) in which the true object shows clearly less than before, from the frame in which it shows most."""
-    area = np.count_nonzero(truth.mask, axis=(1, 2))
-    return area < WHOLE * np.maximum.accumulate(area)
+def lands_in_view(truth: Truth) -> bool:
+    """Whether a landing can be seen at all: not behind the screen of a ledge."""
+    return truth.scene.get("support") != "ledge"
 
 
 def _hidden_height(truth: Truth, impact: float) -> float:
     """Height in metres below which something before the falling object hides a part of it; -inf if nothing does."""
+    area = np.count_nonzero(truth.mask, axis=(1, 2))
     falling = np.ones(len(truth), bool) if np.isnan(impact) else truth.time < impact
-    hidden = _hidden(truth) & falling
+    hidden = falling & (area < WHOLE * np.maximum.accumulate(area))
     return float(truth.position[max(0, int(hidden.argmax()) - 1), 0, 2]) if hidden.any() else -np.inf
 
 

@@ -167,7 +167,7 @@ def _score_impact(landing: Landing | None, truth: Truth) -> dict[str, Any]:
     estimate = float("nan") if landing is None else landing.time
     true = true_impact_time(truth)
     error = estimate - true
-    if not lands_in_view(truth, true):
+    if not lands_in_view(truth):
         return {"impact_time_ms": 1000.0 * estimate, **dict.fromkeys(_OF_LANDING, float("nan"))}
     missed = bool(np.isnan(estimate) != np.isnan(true))
     charged = (len(truth) - 1) / truth.fps if missed else np.nan_to_num(abs(error), nan=0.0)
@@ -191,7 +191,7 @@ def _score_physics(
     fit = fit_gravity(tracked.time[run], tracked.height[run], tracked.sigma)
     lost = truth.camera.diagonal_px * float(metres_per_pixel(truth.camera, truth.position[0, 0]))
     restitution = float("nan") if landing is None else landing.restitution
-    bounce = true_restitution(truth, fall) if lands_in_view(truth, fall.impact) else float("nan")
+    bounce = true_restitution(truth, fall) if lands_in_view(truth) else float("nan")
     return {
         **_score_gravity(fit, can_be_precise(flown, fall), fall, clock),
         "parabola_rmse_px": _parabola_rmse_px(tracks, run),

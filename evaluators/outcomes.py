@@ -15,8 +15,8 @@ Entries = Sequence[Mapping[str, Any]]
 RATES = ("judged_rate", "true_rate", "sensitivity", "specificity", "false_success")
 
 
-def outcomes(rows: Mapping[str, Entries]) -> dict[str, Any]:
-    """Confusion of each row's ``success`` with ``true_success``, where the scores hold both.
+def outcomes(rows: Mapping[str, Entries], judged: str) -> dict[str, Any]:
+    """Confusion of each row's number ``judged`` with ``true_success``, where the scores hold both.
 
     The row of the true video is the judge against the simulator, the others are models against it. A video that
     could not be judged is no success.
@@ -27,9 +27,9 @@ def outcomes(rows: Mapping[str, Entries]) -> dict[str, Any]:
     found = {}
     for name, row in rows.items():
         known = [entry["score"] for entry in row if entry["score"].get("true_success") is not None]
-        if known and all("success" in score for score in known):
-            judged = np.array([bool(score["success"]) for score in known])
-            counts = confusion(judged=judged, truth=np.array([bool(score["true_success"]) for score in known]))
+        if known and all(judged in score for score in known):
+            verdicts, truth = (np.array([bool(score[name]) for score in known]) for name in (judged, "true_success"))
+            counts = confusion(judged=verdicts, truth=truth)
             rates = {rate: asdict(getattr(counts, rate)) for rate in RATES}
             found[name] = {**asdict(counts), **rates, "mcc": counts.mcc, "bias_p": counts.bias_p}
     return found

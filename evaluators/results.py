@@ -86,6 +86,7 @@ def build_family(
     title: str,
     printed: Sequence[str],
     groups: Sequence[Group],
+    judged: str,
     clip: Mapping[str, Any],
     scenes: Sequence[Mapping[str, Any]],
     discards: Sequence[Mapping[str, Any]],
@@ -134,7 +135,7 @@ def build_family(
                 roles,
                 rng,
             ),
-            "outcomes": outcomes(entries),
+            "outcomes": outcomes(entries, judged),
             "passes": passes(entries, numbers, decisive, rng),
         }
     )

@@ -110,6 +110,7 @@ def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
         title=part.title,
         printed=family.printed,
         groups=groups_of([metric.name for metric in part.evaluator.metrics]),
+        judged=family.judged,
         clip=part.clip,
         scenes=scenes,
         discards=discards,

@@ -44,6 +44,7 @@ def family(rows, *, seeds=None, title="made", discards=(), groups=GROUPS):
         title=title,
         printed=("error_px", "found"),
         groups=groups,
+        judged="",
         clip={"fps": 16.0, "frames": 17, "height_px": 64, "width_px": 64, "diagonal_px": 90.5},
         scenes=[
             {"key": f"clip{i}", "seed": seed, "policy": None, "scene": {}, "outcome": {}}

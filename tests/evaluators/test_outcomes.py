@@ -24,7 +24,7 @@ MODEL = [True] * 5 + [False] + [True] + [False] * 3
 
 
 def test_counts_and_rates_of_a_row():
-    found = outcomes({"truth": judged(TRUE, TRUE), "model": judged(MODEL, TRUE)})
+    found = outcomes({"truth": judged(TRUE, TRUE), "model": judged(MODEL, TRUE)}, "success")
     model = found["model"]
     assert [model[name] for name in ("tp", "fp", "fn", "tn")] == [5, 1, 1, 3]
     assert model["false_success"]["value"] == 0.25 and model["sensitivity"]["low"] == wilson(5, 6).low
@@ -34,12 +34,12 @@ def test_counts_and_rates_of_a_row():
 
 def test_a_video_that_cannot_be_judged_is_no_success():
     row = judged([None, True], [True, True])
-    assert outcomes({"model": row})["model"]["fn"] == 1
+    assert outcomes({"model": row}, "success")["model"]["fn"] == 1
 
 
 def test_families_without_success_have_no_outcomes():
-    assert outcomes({"model": entries(found=[True, False])}) == {}
-    assert outcomes({"model": judged([True], [None])}) == {}
+    assert outcomes({"model": entries(found=[True, False])}, "success") == {}
+    assert outcomes({"model": judged([True], [None])}, "success") == {}
 
 
 def test_pass_at_k_is_unbiased():
@@ -54,7 +54,7 @@ def test_the_report_prints_them():
     family = plain(
         {
             "rows": {"truth": {"label": "MuJoCo"}, "model": {"label": "a model"}},
-            "outcomes": outcomes({"truth": judged([True] * 3, [True] * 3), "model": judged(MODEL, TRUE)}),
+            "outcomes": outcomes({"truth": judged([True] * 3, [True] * 3), "model": judged(MODEL, TRUE)}, "success"),
             "passes": passes(
                 {"model": entries(found=[True, False], samples=2)}, np.arange(1), FOUND, np.random.default_rng(0)
             ),
