@@ -24,7 +24,7 @@ CLEAR = 3.0  # standard errors above which an object surely touches nothing
 # Spread of the visible centroid about the centre of mass once an object has turned, measured likewise:
 # TURNED sqrt(r (R - r)) + LIT R for a surface between r and R from the centre.
 TURNED, LIT = 0.1, 0.015
-WHOLE = 0.85  # of the largest visible area so far: a falling object that shows less is partly hidden
+WHOLE = 0.9  # of the largest visible area so far: a falling object that shows less is partly hidden
 OFFSET = 0.2  # of the smallest distance of the surface: a visible centroid is no further from the centre of mass
 APART_PX = 2  # by which another object must be away in the picture
 HALF_SIZES = {  # smallest and largest distance of the surface from the centre, from MuJoCo's half sizes
@@ -177,7 +177,7 @@ def lands_in_view(truth: Truth) -> bool:
 
 def _hidden_height(truth: Truth, impact: float) -> float:
     """Height in metres below which something before the falling object hides a part of it; -inf if nothing does."""
-    area = np.count_nonzero(truth.mask, axis=(1, 2))
+    area = np.count_nonzero(truth.mask, axis=(1, 2)) * truth.camera.depth(truth.position[:, 0]) ** 2
     falling = np.ones(len(truth), bool) if np.isnan(impact) else truth.time < impact
     hidden = falling & (area < WHOLE * np.maximum.accumulate(area))
     return float(truth.position[max(0, int(hidden.argmax()) - 1), 0, 2]) if hidden.any() else -np.inf

@@ -195,7 +195,7 @@ def _score_physics(
     return {
         **_score_gravity(fit, can_be_precise(flown, fall), fall, clock),
         "parabola_rmse_px": _parabola_rmse_px(tracks, run),
-        "free_fall_rmse_cm": 100.0 * free_fall_deviation(tracked, fall, lost),
+        "free_fall_rmse_cm": 100.0 * free_fall_deviation(tracked, flown, fall, lost),
         "restitution": restitution,
         "restitution_error": float(np.nan if np.isnan(bounce) else _capped(restitution - bounce)),
         # Of the two depths that the object may have after a bounce, the kinder counts.

@@ -59,12 +59,6 @@ def fit_gravity(time: np.ndarray, height: np.ndarray, sigma: float) -> GravityFi
     return GravityFit(float(weights[2]), unit * spread, float(np.sqrt(squares / n)), n)
 
 
-def true_frames(truth_time: np.ndarray, fall: TrueFall) -> np.ndarray:
-    """Frames (T,) bool between the start of the true fall and its end."""
-    end = np.inf if np.isnan(fall.impact) else fall.impact
-    return (truth_time >= fall.start - 1e-9) & (truth_time < end)
-
-
 def first_run(tracked: TrackedFall, start: float) -> slice:
     """The first stretch of at least 3 frames from ``start`` (s) on in which nothing touches the object."""
     for run in runs(tracked):
@@ -83,13 +77,15 @@ def can_be_precise(flown: TrackedFall, fall: TrueFall) -> bool:
     return bool(fit.n > 3 and fit.standard_error <= PRECISE)
 
 
-def free_fall_deviation(tracked: TrackedFall, fall: TrueFall, lost: float) -> float:
+def free_fall_deviation(tracked: TrackedFall, flown: TrackedFall, fall: TrueFall, lost: float) -> float:
     """Root mean square distance in metres from the best path under the true gravity, over the true fall's frames.
 
     Start place and velocity are free, so neither a shift nor a push counts; a frame in which the
-    object is not found counts as ``lost`` metres. nan if the true fall has fewer than 3 frames.
+    object is not found counts as ``lost`` metres. nan if the true fall, ``flown``, is in full view
+    for fewer than 3 frames.
     """
-    falling = true_frames(tracked.time, fall)
+    end = np.inf if np.isnan(fall.impact) else fall.impact
+    falling = (flown.time >= fall.start - 1e-9) & (flown.time < end) & (flown.height >= fall.clear_height - 1e-6)
     if falling.sum() < 3:
         return float("nan")
     t = tracked.time[falling]

@@ -24,6 +24,8 @@ PALM_HEIGHT = 0.052  # m, up to the palm
 HAND_HALF_SIZES = (0.04, 0.063)  # m, along x and y
 MAX_OPENING = 0.1  # m, between the pads
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+COLOURED = 80.0  # grey levels between the channels from which on a pixel is rather no finger
 BAND = 0.045  # m of finger above the tips that is looked for
 DARKER = (
     60.0,
@@ -80,9 +82,8 @@ def track_gripper(
         command: for the depth, and to choose between finger pairs that fit alike.
     """
     shade = _finger_shade(first_frame, camera, position, float(command.opening[0]))
-    value = video.max(axis=-1).astype(np.float32)
-    spread = value - video.min(axis=-1)
-    neutral = np.clip(1.5 - spread / 60.0, 0.0, 1.0)
+    value = _brightness(video)
+    neutral = np.clip(1.5 - (video.max(axis=-1) - video.min(axis=-1)) / np.float32(COLOURED), 0.0, 1.0)
     scale = float(camera.focal_px / camera.depth(position))
     pairs: list[_Pair] = []
     for darker in DARKER:
@@ -115,8 +116,17 @@ def finger_boxes(position: np.ndarray, opening: np.ndarray) -> tuple[np.ndarray,
     return np.asarray(position)[..., None, :] + offset, half
 
 
+def _brightness(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels (...) of RGB pixels (..., 3): luma, which video codecs keep sharp, and some of the brightest channel.
+
+    The latter because luma alone takes a blue item for dark fingers.
+    """
+    pixels = pixels.astype(np.float32)
+    return 0.7 * (pixels @ LUMA) + 0.3 * pixels.max(axis=-1)
+
+
 def _finger_shade(frame: np.ndarray, camera: Camera, position: np.ndarray, opening: float) -> float:
-    """Brightest channel of the fingers where the first frame shows their front, in grey levels."""
+    """Brightness of the fingers where the first frame shows their front, in grey levels."""
     centres, half = finger_boxes(position, np.array(opening))
     along = np.linspace(-0.8, 0.8, 9)[:, None, None] * np.array([0.0, 0.0, half[2]])
     u, v = np.floor(camera.project(centres + along + [half[0], 0.0, 0.0])).astype(int).reshape(-1, 2).T
@@ -125,7 +135,7 @@ def _finger_shade(frame: np.ndarray, camera: Camera, position: np.ndarray, openi
         raise ValueError(
             "truth: got a gripper outside the first picture, expected it in view; record a clip that begins with it"
         )
-    return float(np.median(frame.max(axis=-1)[v[seen], u[seen]]))
+    return float(np.median(_brightness(frame[v[seen], u[seen]])))
 
 
 def _find_pairs(dark: np.ndarray, scale: float, opening: np.ndarray) -> list[_Pair]:

@@ -55,9 +55,13 @@ def truth(drop: float = 0.8, u: float = 30.3) -> Truth:
     """The whole clip of a disc falling straight down in the image plane at ``DEPTH``."""
     fallen, landing = falling(drop)
     zeros = np.zeros((FRAMES, 1, 3))
-    position = np.stack([np.full(FRAMES, (u - 32.0) * DEPTH / FOCAL), fallen - 0.5, np.full(FRAMES, DEPTH)], axis=1)
+    radius = RADIUS_PX * DEPTH / FOCAL
+    height = drop - fallen + radius
+    position = np.stack([np.full(FRAMES, (u - 32.0) * DEPTH / FOCAL), np.full(FRAMES, DEPTH), height], axis=1)
     intrinsics = np.array([[FOCAL, 0, 32.0], [0, FOCAL, 32.0], [0, 0, 1.0]])
-    camera = Camera(intrinsics, np.eye(4), SIZE, SIZE)  # the world is the camera's: y down
+    level = np.eye(4)  # the camera looks along y, half a metre below where the disc starts
+    level[:3] = [[1, 0, 0, 0], [0, 0, -1, drop + radius - 0.5], [0, 1, 0, 0]]
+    camera = Camera(intrinsics, level, SIZE, SIZE)
     centres = camera.project(position)
     return Truth(
         video=disc(centres),
@@ -72,6 +76,6 @@ def truth(drop: float = 0.8, u: float = 30.3) -> Truth:
         angular_velocity=zeros,
         fps=FPS,
         camera=camera,
-        scene={"shape": "sphere", "colour": "red"},
+        scene={"shape": "sphere", "size": (radius, 0.0, 0.0), "colour": "red", "gravity": GRAVITY},
         outcome={"success": False, "impact_time": landing},
     )
