@@ -6,6 +6,7 @@ What each number means, in which direction it is better and what it must rank is
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -98,7 +99,7 @@ def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
     """
     _check(video, truth)
     tracks, verdict = judge_clip(video, truth)
-    true_tracks, true_verdict = judge_clip(truth.video, truth)
+    true_tracks, true_verdict = _judge_truth(_Key(truth))
     command, start, camera = command_of(truth), truth.position[0, 0], truth.camera
     lift, moved = lift_height(tracks, start), ghost_motion(tracks, camera, start)
     stages = {stage: verdict.passed(stage) for stage in STAGES}
@@ -149,6 +150,25 @@ def stage_confusions(scores: Sequence[GraspScore]) -> dict[str, Confusion]:
         )
         for stage in STAGES
     }
+
+
+class _Key:
+    """One and the same truth, as the key of a cache."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth = truth
+
+    def __hash__(self) -> int:
+        return id(self.truth)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.truth is other.truth
+
+
+@functools.lru_cache(maxsize=1)
+def _judge_truth(key: _Key) -> tuple[GraspTracks, Judgement]:
+    # Many clips of one truth are scored in a row.
+    return judge_clip(key.truth.video, key.truth)
 
 
 def _stage_time_error(verdict: Judgement, true: Judgement, time: np.ndarray) -> float:

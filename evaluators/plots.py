@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.evaluators.report_style import PLOT_STYLE, slots_of
-from worldmodel.evaluators.verdict import lower, signed
+from worldmodel.evaluators.verdict import lower, signed, titled
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44
@@ -60,7 +60,7 @@ def differences(family: Mapping[str, Any]) -> str:
         lines.append((label, {"a": "better", "b": "worse"}.get(found["better"], "open"), found["mean"]))
     side = "above" if metric["better"] == "higher" else "below"
     title = f"Mean paired differences: {lower(metric['label'])}"
-    return _forest(lines, (0.0,), f"{metric['unit']}, {side} zero: the first is better", title)
+    return _forest(lines, (0.0,), ", ".join(filter(None, (metric["unit"], f"{side} zero: the first is better"))), title)
 
 
 def error_over_time(family: Mapping[str, Any]) -> str:
@@ -101,7 +101,7 @@ def distribution(family: Mapping[str, Any]) -> str:
     x = (_logarithmic if logarithmic else _linear)(low, high, LEFT, WIDTH - RIGHT)
     y = _linear(0.0, 1.0, HEIGHT - BOTTOM, TOP)
     ticks = _decade_ticks(low, high) if logarithmic else _nice_ticks(low, high)
-    parts = [_across(x, ticks, f"{lower(metric['label'])}, {metric['unit']}"), _upright("% of clips")]
+    parts = [_across(x, ticks, lower(titled(metric))), _upright("% of clips")]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_gridline(y(share), f"{100 * share:g}"))
     for name, values in found.items():

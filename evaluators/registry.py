@@ -64,21 +64,21 @@ FAMILIES = {
         judged="success",
     ),
     "worldmodel/GraphTraversal-v0": Family(
-        title="graph traversal",
+        title="graph agent",
         module="traversal",
-        printed=("valid", "coverage", "order", "path_error_px", "crossings", "teleports"),
+        printed=("valid", "success_agrees", "false_success", "spl", "path_error_px"),
         judged="valid_any_frame",
     ),
     "worldmodel/GraphTraversal-v0:flood": Family(
-        title="flood",
+        title="graph flood",
         module="flood",
-        printed=("valid", "coverage", "order", "fill_time_error_s", "spill", "teleports"),
+        printed=("valid", "coverage", "order", "spill", "tau_b"),
     ),
     "worldmodel/Maze-v0": Family(
         title="maze",
         module="traversal",
         evaluator="MAZE_EVALUATOR",
-        printed=("valid", "coverage", "spl", "path_error_px", "crossings", "teleports"),
+        printed=("valid", "success_agrees", "false_success", "spl", "path_error_px"),
         judged="valid_any_frame",
     ),
 }

@@ -84,6 +84,8 @@ def numbers(family: Mapping[str, Any], entry: Mapping[str, Any], most: int) -> s
     shown: dict[str, str] = {}
     for name in (family["headline"], *family["printed"]):
         metric = family["metrics"][name]
+        if entry["score"].get(name) is None and name != family["headline"]:
+            continue
         value = number(entry["score"].get(name), metric)
         unit = metric["unit"] if metric["pooled"] != "share" and value != "–" else ""
         shown.setdefault(metric["label"], escape(f"{lower(metric['label'])} {value} {unit}".strip()))

@@ -35,6 +35,7 @@ from worldmodel.truth import Truth
 
 LARGE_PX, SMALL_PX = 256, 128
 LARGE_BYTES, SMALL_BYTES = 200_000, 60_000  # of a picture without loss; a larger one is compressed
+STRIP_PX = 48  # of a frame in a strip, at least
 REST = 8  # frames for which an animation stays on its last picture
 
 
@@ -196,7 +197,8 @@ def _strip(shot: Shot, at: int) -> str:
     count, height, width = shot.frames.shape[:3]
     style = f"aspect-ratio:{count * width}/{height};background-image:var(--s{at})"
     label = escape(shot.label)
-    return f'<div><span>{label}</span><i role="img" aria-label="{label}, frame by frame" style="{style}"></i></div>'
+    picture = f'<i role="img" aria-label="{label}, frame by frame" style="{style}"></i>'
+    return f'<div style="min-width:{STRIP_PX * count}px"><span>{label}</span>{picture}</div>'
 
 
 def _url(image: np.ndarray, lossless_bytes: int) -> str:

@@ -124,7 +124,7 @@ figcaption span { display: block; font-variant-numeric: tabular-nums; color: var
 .key { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 7px;
   background: currentColor; }
 .strips { margin-top: 16px; overflow-x: auto; }
-.strips div { display: flex; align-items: center; gap: 10px; min-width: 820px; margin-top: 5px; }
+.strips div { display: flex; align-items: center; gap: 10px; margin-top: 5px; }
 .strips span { flex: 0 0 88px; font-size: 12.5px; line-height: 1.25; color: var(--soft); }
 .strips i { flex: 1; min-width: 0; border-radius: 5px; background-size: 100% 100%; }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 14px;

@@ -18,7 +18,7 @@ from worldmodel.evaluators.report_picks import (
     worst_entry,
 )
 from worldmodel.evaluators.report_style import slots_of
-from worldmodel.evaluators.verdict import fixed, lower, signed, spread
+from worldmodel.evaluators.verdict import fixed, lower, signed, spread, titled
 
 MOST_LISTED = 300  # clips
 RATES = {
@@ -33,8 +33,7 @@ ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "none": ""}
 def table(family: Mapping[str, Any]) -> str:
     """Every metric of every row, a line a metric."""
     meanings = "".join(
-        f"<dt>{escape(m['label'])}, {escape(m['unit'])}</dt><dd>{escape(m['meaning'])}</dd>"
-        for m in family["metrics"].values()
+        f"<dt>{escape(titled(m))}</dt><dd>{escape(m['meaning'])}</dd>" for m in family["metrics"].values()
     )
     return (
         "<h2>Every row, every number</h2><p>Below each number its 95 % interval over scenes; an arrow shows which way "
@@ -101,7 +100,7 @@ def clips(family: Mapping[str, Any], anchor: str) -> str:
     rest = len(family["scenes"]) - len(order)
     more = f" The other {rest} are in results.json." if rest > 0 else ""
     return (
-        f"<p>{escape(metric['label'])}, {escape(metric['unit'])}, clip by clip, the worst of "
+        f"<p>{escape(titled(metric))}, clip by clip, the worst of "
         f"{escape(family['rows'][focus]['label'])} first; linked clips can be watched.{more}</p>"
         f'<div class="wide tall"><table><thead><tr><th>Clip</th>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
         "</table></div>"

@@ -37,6 +37,11 @@ def lower(label: str) -> str:
     return label if label[:2].isupper() else label[:1].lower() + label[1:]
 
 
+def titled(metric: Mapping[str, Any]) -> str:
+    """Label and unit of a metric."""
+    return ", ".join(part for part in (metric["label"], metric["unit"]) if part)
+
+
 def fixed(value: float, digits: int) -> str:
     """A number with so many digits, as text for people."""
     text = f"{value:.{digits}f}"
@@ -65,7 +70,7 @@ def markdown_table(family: Mapping[str, Any]) -> str:
     spent = any(row["nfe"] for row in family["rows"].values())
     failed = any(row["failures"] for row in family["rows"].values())
     header = ["", *["evaluations"] * spent, *["failed videos"] * failed]
-    header += [f"{lower(metric['label'])}, {metric['unit']}" for metric in metrics.values()]
+    header += [lower(titled(metric)) for metric in metrics.values()]
     lines = [header, ["---"] * len(header)]
     for name, row in family["rows"].items():
         evaluations = "–" if row["nfe"] is None else f"{row['nfe']:.3g}"
@@ -155,8 +160,8 @@ def _pooled(family: Mapping[str, Any], names: list[str]) -> str:
     for name in names:
         interval = _interval_text(table[name][family["headline"]], metric["digits"]).replace("-", "−")
         texts.append(f"{family['rows'][name]['label']} {interval}")
-    return f"{metric['label']}, {metric['unit']}: {'; '.join(texts)}."
+    return f"{titled(metric)}: {'; '.join(texts)}."
 
 
 def _named(metric: Mapping[str, Any], interval: Mapping[str, float]) -> str:
-    return f"{lower(metric['label'])} {spread(interval, metric['digits'])} {metric['unit']}"
+    return f"{lower(metric['label'])} {spread(interval, metric['digits'])} {metric['unit']}".rstrip()
