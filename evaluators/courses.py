@@ -90,8 +90,7 @@ def visits(course: Course, plan: FloorPlan, frames: int) -> Visits:
         length += float(way)
         places |= set(np.flatnonzero(inside.any(axis=0)).tolist())
         for here in inside:
-            while in_order < len(plan.goals) and here[plan.goals[in_order]]:
-                in_order += 1
+            in_order += in_order < len(plan.goals) and bool(here[plan.goals[in_order]])
         done = in_order if plan.ordered else len(places & set(plan.goals))
         if success is None and done == len(plan.goals):
             success = int(t), length
