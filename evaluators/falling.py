@@ -16,7 +16,7 @@ from worldmodel.evaluators.metres import facing_normal, metres_per_pixel, on_pla
 from worldmodel.evaluators.tracking import Tracks
 from worldmodel.truth import Truth
 
-# Standard error of the tracked centroid along each axis, measured by tracker_error: what the raster
+# Standard error of the tracked centroid along each axis, measured against MuJoCo: what the raster
 # leaves, and what light and perspective do, which grows with the picture.
 SIGMA_PX, SIGMA_HEIGHT = 0.06, 0.0009
 GRIPPER = "gripper"  # the object of truth that may hold *the* object

@@ -2,8 +2,7 @@
 
 It needs no weights: a colour learned from the first frame, regions with hysteresis, sub-pixel
 centroids, and a decision whether the object is there at all. For objects without a colour of
-their own see :mod:`~worldmodel.evaluators.flow_tracking` and
-:mod:`~worldmodel.evaluators.foreign_tracking`, which return the same :class:`Tracks`.
+their own see :mod:`~worldmodel.evaluators.flow_tracking`, which returns the same :class:`Tracks`.
 """
 
 from __future__ import annotations
@@ -188,7 +187,7 @@ def _same_hues(looks: list[Appearance]) -> list[list[int]]:
     groups: list[list[int]] = []
     for index, each in enumerate(looks):
         for group in groups:
-            if looks[group[0]].direction @ each.direction >= SAME_HUE:
+            if looks[group[0]].hue @ each.hue >= SAME_HUE:
                 group.append(index)
                 break
         else:
