@@ -14,28 +14,18 @@ import numpy as np
 SEED = 0.45  # membership that starts a region
 GROW = 0.2  # membership that continues it
 MIN_CHROMA = 12.0  # grey levels by which the object's colour must differ from the background's
-COLOURED, COLOURED_SHARE = 0.3, 0.002  # of the object's strength that so much of the scene must differ in chroma
 HUE_PENALTY = 0.5  # cost of chroma across the object's own, so that other colours do not count
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """An object's colour against the background, learned from the first frame.
+    """An object's colour against the background, learned from the first frame."""
 
-    Chroma is given in two directions: that from the background under the object to the object,
-    and the one across it. ``way`` and ``strength`` are single values where the background is of
-    about one chroma, and maps where it is coloured itself.
-    """
-
-    directions: np.ndarray  # (2, 3) float32, orthonormal and without grey part
-    background: np.ndarray  # (2, H, W) float32 grey levels, chroma of the empty scene
-    way: np.ndarray | None  # (2, H, W) float32, unit, from the background to the object; None: (1, 0) everywhere
-    strength: np.ndarray | float  # (H, W) grey levels, from the background to the object
-
-    @property
-    def hue(self) -> np.ndarray:
-        """Unit chroma (3,) of the object against what was under it."""
-        return self.directions[0]
+    direction: np.ndarray  # (3,) float32, unit chroma of the object
+    across: np.ndarray  # (3,) float32, unit chroma perpendicular to it
+    background: np.ndarray  # (H, W) float32, chroma of the empty scene along the object's
+    background_across: np.ndarray  # (H, W) float32, and across it
+    strength: float  # grey levels, typical chroma of the object along its direction
 
 
 def learn(image: np.ndarray, mask: np.ndarray, covered: np.ndarray, name: str) -> Appearance:
@@ -56,32 +46,19 @@ def learn(image: np.ndarray, mask: np.ndarray, covered: np.ndarray, name: str) -
             f"{name}: got an object {strength:.1f} grey levels of chroma from its background, expected at least "
             f"{MIN_CHROMA:.0f}; use a coloured object, a mask that belongs to the first frame, or another tracker"
         )
-    hue = colour / strength
-    across = np.cross(hue, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
-    directions = np.stack([hue, across])
-    background = np.stack([_along(empty[None], each)[0] for each in directions])
-    under = background[:, core].mean(axis=1)
-    if np.quantile(np.hypot(*(background - under[:, None, None])), 1 - COLOURED_SHARE) < COLOURED * strength:
-        return Appearance(directions, background, None, strength)
-    way = under[:, None, None] + np.array([strength, 0.0], np.float32)[:, None, None] - background
-    far = np.maximum(np.hypot(*way), 1e-3)
-    # Where the scene has the object's own colour, the object cannot be seen.
-    return Appearance(directions, background, way / far, np.where(far < MIN_CHROMA, np.inf, far))
+    direction = colour / strength
+    across = np.cross(direction, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
+    return Appearance(direction, across, _along(empty[None], direction)[0], _along(empty[None], across)[0], strength)
 
 
 def membership(video: np.ndarray, looks: Appearance) -> np.ndarray:
     """Share (T, H, W) float32 of each pixel that shows the object, 0 to about 1, before shading is removed.
 
-    m = max(a - HUE_PENALTY |b|, 0) / strength, a and b being the chroma along and across the way
-    from the background to the object.
+    m = max(a - HUE_PENALTY |b|, 0) / strength, a and b being the chroma along and across the
+    object's own that is not the background's.
     """
-    along, across = (
-        _along(video, direction) - background
-        for direction, background in zip(looks.directions, looks.background, strict=True)
-    )
-    if looks.way is not None:
-        u, v = looks.way
-        along, across = u * along + v * across, u * across - v * along
+    along = _along(video, looks.direction) - looks.background
+    across = _along(video, looks.across) - looks.background_across
     np.abs(across, out=across)
     across *= HUE_PENALTY
     along -= across
