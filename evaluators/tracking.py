@@ -187,7 +187,7 @@ def _same_hues(looks: list[Appearance]) -> list[list[int]]:
     groups: list[list[int]] = []
     for index, each in enumerate(looks):
         for group in groups:
-            if looks[group[0]].hue @ each.hue >= SAME_HUE:
+            if looks[group[0]].direction @ each.direction >= SAME_HUE:
                 group.append(index)
                 break
         else:
