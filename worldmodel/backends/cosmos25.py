@@ -154,6 +154,11 @@ class Cosmos25Backend:
         return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
 
     @property
+    def frames_per_latent(self) -> int:
+        """Frames that every latent frame after the first stands for."""
+        return self.vae.config.scale_factor_temporal
+
+    @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, T, H, W) of one clip's latents."""
         height, width = self.recipe.image_size
