@@ -39,7 +39,8 @@ def test_a_mismatch_is_refused_with_the_resampling_it_would_take(got, message):
 @pytest.mark.parametrize(
     ("got", "message"),
     [
-        (Header(9, 64, 64, 16.0), "ends before the truth's 1 s; make longer videos"),
+        (Header(9, 64, 64, 16.0), "would take its frames 0 to 16 for the truth's 1 s, and it ends at 8; make longer"),
+        (Header(17, 64, 64, 24.0), "would take its frames 0 to 24 for the truth's 1 s, and it ends at 16; make longer"),
         (Header(33, 64, 64, None), "say its rate"),
         (Header(17, 64, 96, 16.0), "cut or pad it"),
     ],

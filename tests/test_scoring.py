@@ -1,5 +1,6 @@
 """Evaluation of foreign videos end to end: what is taken, what is refused, what is charged, and how much is held."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -77,6 +78,16 @@ def test_the_true_video_through_h264_is_nearly_perfect(judged):
     assert max(entry["score"]["centroid_error_px"] for entry in good) < 0.02 * DIAGONAL
     assert family["skill"]["h264"]["value"] > family["skill"]["late"]["value"]
     assert all(len(entry["sha256"]) == 64 for entry in good)
+    assert all(entry["fps"] == 16.0 for entry in good)
+
+
+def test_every_judged_clip_has_the_hash_of_its_file_or_of_its_frames(judged, videos, truth):
+    family, _ = judged
+    for row in family["rows"].values():
+        assert all((entry["sha256"] is None) == bool(entry["failure"]) for entry in row["clips"])
+    for entry in family["rows"]["truth"]["clips"]:
+        key = family["scenes"][entry["clip"]]["key"]
+        assert entry["sha256"] == hashlib.sha256(videos[key].tobytes()).hexdigest()
 
 
 def test_an_unreadable_file_is_counted_and_charged_and_the_rest_is_judged(judged):
@@ -89,6 +100,25 @@ def test_an_unreadable_file_is_counted_and_charged_and_the_rest_is_judged(judged
     assert failed["score"]["centroid_error_px"] == pytest.approx(DIAGONAL)
     assert failed["score"]["impact_within_2_frames"] is False
     assert family["table"]["h264"]["centroid_error_px"]["n"] == 4
+
+
+def test_a_file_that_ends_early_is_a_failure_and_no_video_of_another_length(truth, videos, tmp_path):
+    import av
+
+    folder = mp4s(tmp_path / "cut", videos)
+    key = truth.keys()[1]
+    (folder / f"{key}.mp4").unlink()
+    with av.open(str(folder / f"{key}.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=16)
+        stream.height, stream.width, stream.pix_fmt = 48, 48, "yuv420p"
+        for frame in videos[key]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    contents = (folder / f"{key}.mkv").read_bytes()
+    (folder / f"{key}.mkv").write_bytes(contents[: 6 * len(contents) // 10])
+    family = judged_rows(truth.path, {"cut": folder})
+    assert [bool(entry["failure"]) for entry in family["rows"]["cut"]["clips"]] == [False, True, False, False]
+    assert f"{key}.mkv: got" in family["rows"]["cut"]["clips"][1]["failure"]
 
 
 def test_samples_of_a_clip_are_kept_apart_and_averaged_by_scene(judged):

@@ -34,7 +34,7 @@ class Clip:
     seed: int | None = None
     nfe: int | None = None  # model evaluations
     seconds: float = float("nan")  # wall-clock time of sampling it
-    sha256: str | None = None  # of a video file
+    sha256: str | None = None  # of the file, where each video is one
     uncertainty: np.ndarray | None = None  # (T', H', W') in 0..1, where it was recorded
 
     @property
@@ -99,8 +99,12 @@ def _cannot(got: Header, truth: Header) -> str | None:
     """Why no resampling helps, and what does; None if one does."""
     if got.frames != truth.frames and got.fps is None:
         return "say its rate, as fps in an .npz, or make as many frames"
-    if got.frames <= _nearest_frames(got, truth)[-1]:
-        return f"it ends before the truth's {(truth.frames - 1) / (truth.fps or 1):.3g} s; make longer videos"
+    last = int(_nearest_frames(got, truth)[-1])
+    if got.frames <= last:
+        return (
+            f"--resample nearest would take its frames 0 to {last} for the truth's "
+            f"{(truth.frames - 1) / (truth.fps or 1):.3g} s, and it ends at {got.frames - 1}; make longer videos"
+        )
     if abs(got.width * truth.height - got.height * truth.width) > 0.01 * got.height * truth.width:
         return "cut or pad it to the truth's shape, so that the known camera holds"
     return None

@@ -241,7 +241,18 @@ def _check_headers(part: Part) -> None:
             # Rollouts of one store are alike, and telling their size means decoding them.
             for key in part.keys[:1] if isinstance(videos, RolloutStore) else part.keys:
                 try:
-                    header = videos.header(key)
+                    check_fit(part.where(name, key, sample), videos.header(key), part.header, part.resample)
                 except StoreError:
                     continue
-                check_fit(part.where(name, key, sample), header, part.header, part.resample)
+                except ValueError:
+                    if _is_whole(videos, key):
+                        raise
+
+
+def _is_whole(videos: Videos, key: str) -> bool:
+    """Whether a video can be read to its end; one that ends early is no video of another length."""
+    try:
+        videos.read(key)
+    except StoreError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from worldmodel.storage import StoreError
 from worldmodel.truth import Truth
 
 BOOTSTRAP_SEED = 0
-FIELDS = ("seed", "sha256", "nfe", "seconds")  # of a clip, that the results list
+FIELDS = ("seed", "fps", "sha256", "nfe", "seconds")  # of a clip, that the results list
 RESULTS = ("results.json", "report.html", "median.gif", "plots")
 
 
@@ -147,6 +148,7 @@ def _score(part: Part, name: str, key: str, sample: int, truth: Truth) -> dict[s
 
 def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
     known = {field: getattr(clip, field) for field in FIELDS}
+    known["sha256"] = clip.sha256 or hashlib.sha256(np.ascontiguousarray(clip.video)).hexdigest()
     score = evaluator.score(clip.video, truth)
     tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
     return {**known, "failure": None, "tracks": tracks, "score": score.to_dict()}

@@ -75,14 +75,14 @@ class RolloutStore:
     def read(self, key: str) -> Clip:
         """See :class:`Videos`."""
         attributes = self.store.attributes(key)
-        recorded = "uncertainty" in attributes["arrays"]
+        recorded = "uncertainty_maps" in attributes["arrays"]
         return Clip(
             video=self.store.array(key, "video").data,
             fps=attributes["fps"],
             seed=attributes["seed"],
             nfe=attributes["nfe"],
             seconds=float_or_nan(attributes["batch_seconds"]) / attributes["batch"],
-            uncertainty=self.store.array(key, "uncertainty").data if recorded else None,
+            uncertainty=self.store.array(key, "uncertainty_maps").data if recorded else None,
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Video files: what goes in comes out, whole or not at all."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -53,6 +54,30 @@ def test_files_that_end_early_are_refused(tmp_path, video, share):
     (tmp_path / "clip.mp4").write_bytes(contents[: int(share * len(contents))])
     with pytest.raises(StoreError, match=r"clip\.mp4: got"):
         read_video(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("clip.mkv", "libx264", {}),
+        ("clip.webm", "libvpx", {}),
+        ("clip.avi", "mpeg4", {}),
+        ("clip.mp4", "libx264", {"movflags": "faststart"}),
+        ("clip.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+    ],
+)
+def test_other_containers_are_whole_or_refused(tmp_path, video, name, codec, options):
+    with av.open(str(tmp_path / name), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=16)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for frame in video[:, :32]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    assert len(read_video(tmp_path / name)[0]) == 17
+    contents = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(contents[: 6 * len(contents) // 10])
+    with pytest.raises(StoreError, match=rf"{name}: got"):
+        read_video(tmp_path / name)
 
 
 def test_what_is_no_video_is_refused(tmp_path):

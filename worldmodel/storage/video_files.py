@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from worldmodel.storage.format import StoreError
 
@@ -50,10 +51,22 @@ def read_video(path: str | os.PathLike[str]) -> tuple[np.ndarray, float]:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            expected, rate = stream.frames, stream.average_rate
+            expected, rate = stated_frames(container), stream.average_rate
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
     except (av.error.FFmpegError, IndexError) as error:
         raise StoreError(f"{path}: got an unreadable video ({error}), expected one whole; write it again") from None
     if not frames or not rate or len(frames) < expected:
         raise StoreError(f"{path}: got {len(frames)} of {expected} frames, expected the whole video; write it again")
     return np.stack(frames), float(rate)
+
+
+def stated_frames(container: InputContainer) -> int:
+    """How many frames an opened file says that it holds: by its count, else by its length; 0 if it says neither.
+
+    A file that ends early still says what it was to hold. Lengths are rounded, and those of a file with sound are the
+    longer of the two, so one frame less is believed, and files with sound are not held to them.
+    """
+    stream = container.streams.video[0]
+    if stream.frames or not stream.average_rate or container.duration is None or len(container.streams) > 1:
+        return int(stream.frames)
+    return max(0, round(container.duration / av.time_base * stream.average_rate) - 1)
