@@ -15,7 +15,7 @@ merging those two instead is the same procedure and leaves the step to any solve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -127,25 +127,57 @@ def predict_perturb(
     Returns:
         the refined x and x0, and (B,) int64 evaluations each sample used.
     """
-    pinned = getattr(denoise, "pinned", None)
-    free = torch.ones_like(x0[:, :1], dtype=torch.bool) if pinned is None else ~pinned.expand_as(x0[:, :1])
-    active = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    used = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    temperature = refine.temperature_at(sigma)
-    certain: Tensor | None = None
+    chain = Chain.start(x, x0, sigma, getattr(denoise, "pinned", None))
+    while chain.iteration < iterations and chain.goes_on(refine):
+        perturbed = chain.perturbed(refine, noise)
+        chain = chain.merged(refine, perturbed, denoise(perturbed, sigma), watch)
+    return chain.x, chain.x0, chain.used
 
-    for k in range(1, iterations + 1):
-        perturbed = perturb(x, x0, sigma, noise(k, x), refine.step_size, temperature)
-        predicted = denoise(perturbed, sigma)
-        uncertainty = disagreement(predicted, x0)
-        certain = accumulate(refine.accumulate, below_threshold(uncertainty, refine.threshold, free), certain)
+
+@dataclass(frozen=True)
+class Chain:
+    """Where Predict-and-Perturb stands at one noise level, between two evaluations.
+
+    For loops that cannot call the model themselves; :func:`predict_perturb` is the one that can.
+    """
+
+    x: Tensor  # (B, C, ...) sample at sigma
+    x0: Tensor  # (B, C, ...) the model's prediction for it
+    sigma: float
+    free: Tensor  # (B, 1, ...) bool: places that are not pinned
+    active: Tensor  # (B,) bool: samples that have not stopped
+    used: Tensor  # (B,) int64: evaluations of each sample beyond the first
+    iteration: int = 0  # iterations made
+    certain: Tensor | None = None  # (B, 1, ...) bool: the mask of the last one
+
+    @classmethod
+    def start(cls, x: Tensor, x0: Tensor, sigma: float, pinned: Tensor | None = None) -> Chain:
+        """The chain after the first prediction; ``pinned`` bool expands to (B, 1, ...)."""
+        free = torch.ones_like(x0[:, :1], dtype=torch.bool) if pinned is None else ~pinned.expand_as(x0[:, :1])
+        active = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        return cls(x, x0, sigma, free, active, torch.zeros_like(active, dtype=torch.int64))
+
+    def goes_on(self, refine: PredictPerturb) -> bool:
+        """Whether a sample has not stopped."""
+        return refine.stop_fraction is None or bool(self.active.any())
+
+    def perturbed(self, refine: PredictPerturb, noise: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """The sample (B, C, ...) that the next iteration evaluates."""
+        eps = noise(self.iteration + 1, self.x)
+        return perturb(self.x, self.x0, self.sigma, eps, refine.step_size, refine.temperature_at(self.sigma))
+
+    def merged(self, refine: PredictPerturb, perturbed: Tensor, predicted: Tensor, watch: Watch | None = None) -> Chain:
+        """The chain after the model's prediction for the perturbed sample."""
+        uncertainty = disagreement(predicted, self.x0)
+        certain = below_threshold(uncertainty, refine.threshold, self.free)
+        certain = accumulate(refine.accumulate, certain, self.certain)
+        k = self.iteration + 1
         if watch is not None:
-            watch({"iteration": k, "uncertainty": uncertainty, "certain": certain, "free": free, "active": active})
-        keep = certain | ~active.view(-1, *[1] * (certain.ndim - 1))
-        x, x0 = torch.where(keep, x, perturbed), torch.where(keep, x0, predicted)
-        used += active
+            found = {"uncertainty": uncertainty, "certain": certain, "free": self.free, "active": self.active}
+            watch({"iteration": k, **found})
+        keep = certain | ~self.active.view(-1, *[1] * (certain.ndim - 1))
+        active = self.active
         if refine.stop_fraction is not None:
-            active = active & (share(certain, free) <= refine.stop_fraction)
-            if not active.any():
-                break
-    return x, x0, used
+            active = active & (share(certain, self.free) <= refine.stop_fraction)
+        x, x0 = torch.where(keep, self.x, perturbed), torch.where(keep, self.x0, predicted)
+        return replace(self, x=x, x0=x0, active=active, used=self.used + self.active, iteration=k, certain=certain)
