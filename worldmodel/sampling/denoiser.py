@@ -19,7 +19,8 @@ class CheckedDenoiser:
 
     Attributes:
         pinned: bool, expands to (B, 1, ...): places that are given; None if there are none.
-        step: index of the step under way, for the messages.
+        step: index of the step under way.
+        before: (B, C, ...) the prediction from which the step before was taken; None in the first.
         calls: evaluations so far.
     """
 
@@ -28,6 +29,7 @@ class CheckedDenoiser:
         self._shape, self._dtype = x.shape, x.dtype
         self.pinned: Tensor | None = getattr(denoise, "pinned", None)
         self.step = 0
+        self.before: Tensor | None = None
         self.calls = 0
         if self.pinned is not None:
             _check_pinned(self.pinned, x)
@@ -35,7 +37,10 @@ class CheckedDenoiser:
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The clean sample predicted for x (B, C, ...) at noise level sigma."""
         self.calls += 1
-        x0 = self._denoise(x, sigma)
+        return self.checked(self._denoise(x, sigma), sigma)
+
+    def checked(self, x0: Tensor, sigma: float) -> Tensor:
+        """An answer of the denoiser, if it is one."""
         if not isinstance(x0, Tensor):
             raise ValueError(f"denoise: got x0 of type {type(x0).__name__}, expected a tensor; return x0 alone")
         if x0.shape != self._shape:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from torch import Tensor
 
-from worldmodel.sampling.denoiser import Denoise
+from worldmodel.sampling.denoiser import CheckedDenoiser, Denoise
 
 Levels = Sequence[float] | np.ndarray  # noise levels of a schedule, descending to 0
 
@@ -84,6 +84,10 @@ class Planned:
     def visits(self, sigmas: Levels) -> list[Visit]:
         """The steps of a schedule in the order in which they are taken."""
         return [Visit(step, iterations) for step, iterations in enumerate(self.iterations(sigmas))]
+
+    def evaluator(self, denoise: Denoise, x: Tensor, visits: list[Visit]) -> CheckedDenoiser:
+        """What a trajectory from x calls in place of ``denoise``, or an error that says why it cannot."""
+        return CheckedDenoiser(denoise, x)
 
     def __call__(
         self,

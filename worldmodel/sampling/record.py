@@ -22,6 +22,7 @@ class Iteration:
     active: np.ndarray  # (B,) bool: samples that had not stopped before it
     certain: np.ndarray  # (B,) share of the free places that are kept from it on
     uncertainty: np.ndarray  # (B,) mean over the free places
+    cost: np.ndarray  # (B,) in full evaluations, below 1 where only a part of the places was evaluated
     mask: np.ndarray | None  # (B, ...) bool: the certain places; None unless maps are kept
     map: np.ndarray | None  # (B, ...) float16: the uncertainty; None unless maps are kept
 
@@ -53,6 +54,13 @@ class Record:
             if "uncertainty" in found:
                 self.iterations.append(self._kept(state["step"], state["sigma"], found))
 
+    @property
+    def effective_nfe(self) -> np.ndarray | None:
+        """(B,) what each sample cost in full evaluations: ``nfe``, with partial ones counted as the part they are."""
+        if self.nfe is None:
+            return None
+        return self.nfe + sum(each.cost - each.active for each in self.iterations)
+
     def _kept(self, step: int, sigma: float, found: dict[str, Any]) -> Iteration:
         free, certain, uncertainty = found["free"], found["certain"], found["uncertainty"]
         count = free.flatten(1).sum(dim=1).clamp(min=1)
@@ -64,6 +72,7 @@ class Record:
             _array(found["active"]),
             _array(share(certain, free)),
             _array(mean),
+            _array(found.get("cost", found["active"].float())),
             _array(certain[:, 0]) if self.maps else None,
             _array(uncertainty[:, 0].half()) if self.maps else None,
         )

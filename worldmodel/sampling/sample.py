@@ -61,7 +61,7 @@ def sample(
     take_step = as_solver(solver)
     _check_start(x)
     visits = check_refine(refine, levels)
-    evaluate = CheckedDenoiser(denoise, x)
+    evaluate = CheckedDenoiser(denoise, x) if refine is None else refine.evaluator(denoise, x, visits)
     fresh = _checked_noise(noise, seeds, x, _first_draw(visits, refine, take_step))
     history: Any = None
     found: list[dict[str, Any]]
@@ -94,7 +94,7 @@ def sample(
                     "refinement": found,
                 }
             )
-        x, reached = x_next, step + 1
+        x, reached, evaluate.before = x_next, step + 1, x0
     return x
 
 
