@@ -56,6 +56,7 @@ class FreeFallScore:
     centroid_error_cm: float  # the same at the true depth of each frame
     detection_rate: float  # share of scored frames in which the object is found
     scored_frames: int
+    true_fall_m: float  # height that the true object loses before it lands
     impact_time_ms: float  # read off the tracked path; nan if it never lands
     impact_error_ms: float  # estimated minus MuJoCo's exact time; nan if one of them does not exist
     impact_absolute_error_ms: float  # a missed or invented landing is charged the length of the clip
@@ -113,6 +114,7 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
         centroid_error_cm=float((error_px * cm_per_px)[scored].mean()),
         detection_rate=float(tracks[0].detected[scored].mean()),
         scored_frames=int(scored.sum()),
+        true_fall_m=fall.drop,
         **_score_impact(landings[0], truth),
         **pisa,
         **_score_physics(tracks[0], truth, fall, landings[0], clock),

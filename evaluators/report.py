@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.evaluators.plots import plots_of, write_plots
+from worldmodel.evaluators.report_laws import section
 from worldmodel.evaluators.report_scenes import Source, gallery, keyframes, watch
 from worldmodel.evaluators.report_style import STYLE, slots_of
 from worldmodel.evaluators.report_tables import casualties, clips, comparisons, outcomes, table
@@ -35,6 +36,8 @@ def write_report(path: Path, results: Mapping[str, Any], sources: Sequence[Sourc
         plots = plots_of(family)
         write_plots(path.parent / "plots", _file_name(family["title"]), plots)
         body += _family(family, source, anchor, plots, alone=len(families) == 1)
+    labels = {name: row["label"] for family in families for name, row in family["rows"].items()}
+    body += "".join(section(law, labels) for law in results["laws"])
     body += _reading() + _provenance(results["provenance"])
     moves = "".join(keyframes(family, anchor) for family, anchor in zip(families, anchors, strict=True))
     title = " · ".join(family["title"] for family in families)

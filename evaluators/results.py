@@ -10,7 +10,8 @@ Schema (``null`` stands for a number that does not exist)::
         "metrics": {name: {"label", "unit", "pooled", "better", "factor", "digits", "meaning"}},
         "groups": [{"title", "note", "metrics": [names that stand in one table]}],
         "clip": {"fps", "frames", "height_px", "width_px", "diagonal_px"},
-        "scenes": [{"key", "seed", "policy", "scene": {what builds it again}, "outcome": {...}}],   one a clip
+        "scenes": [{"key", "seed", "policy", "scene": {what builds it again}, "outcome": {...},
+                    "first_frame_sha256"}],             one a clip
         "discards": [{"key", "seed", "reason"}],            clips whose true video cannot be judged: in no number
         "rows": {                                           truth, autoencoder, the models, frozen, linear
           row: {
@@ -28,6 +29,7 @@ Schema (``null`` stands for a number that does not exist)::
         "table", "best_null", "ranking", "skill", "comparisons": see ``summary.summarise``
         "outcomes", "passes": see ``outcomes.py``; {} where there is no such thing
       }],
+      "laws": see ``laws.laws``
       "provenance": {...}                models, weights, settings, hashes, versions, command
     }
 """
@@ -143,9 +145,11 @@ def build_family(
     )
 
 
-def build_results(families: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any]) -> dict[str, Any]:
+def build_results(
+    families: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], laws: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """The whole document of one evaluation."""
-    return plain({"format": FORMAT, "families": families, "provenance": provenance})
+    return plain({"format": FORMAT, "families": families, "laws": laws, "provenance": provenance})
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:

@@ -243,7 +243,9 @@ def test_several_stores_are_tabled_one_by_one(truth, videos, tmp_path):
         ["frozen", "late", "linear", "truth"],
         ["frozen", "h264", "late", "linear", "truth"],
     ]
-    assert "2 kinds of clips" in page and 'id="f1"' in page
+    (law,) = json.loads((tmp_path / "out" / "results.json").read_text())["laws"]
+    assert law["rows"]["truth"]["root_height"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert "2 kinds of clips" in page and 'id="f1"' in page and "Laws across clips" in page
     assert {path.name for path in (tmp_path / "out").glob("*.gif")} == {"median-1.gif", "median-2.gif"}
     (tmp_path / "wrong").mkdir()
     with pytest.raises(ValueError, match="wrong: got none of one, two in it, expected some"):

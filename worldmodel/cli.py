@@ -174,6 +174,7 @@ def evaluate(
     matched: Path | None = None,
     autoencoder: Path | None = None,
     resample: Literal["no", "nearest"] = "no",
+    size_prior: tuple[float, float] | None = None,
 ) -> None:
     """Score videos against MuJoCo and write results.json, report.html and plots.
 
@@ -189,12 +190,14 @@ def evaluate(
         autoencoder: the truth encoded and decoded, as ``worldmodel demo`` stores it.
         resample: nearest makes videos of another rate or size fit: every true frame takes the video's nearest
             in time, pictures are scaled.
+        size_prior: smallest and largest size, as scale, that a first frame of a fall leaves open; with several
+            samples of every clip their landing times are scored against it.
     """
     from worldmodel.scoring import evaluate_stores
 
     given = {"autoencoder": autoencoder, "base": base, "euler_matched": matched, "refined": refined}
     paths = parse_rows([f"{name}={path}" for name, path in given.items() if path] + list(rows))
-    print(f"report: {evaluate_stores(truth, paths, out, resample=resample)}")
+    print(f"report: {evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior)}")
 
 
 def parse_rows(pairs: Sequence[str]) -> dict[str, list[Path]]:

@@ -53,6 +53,12 @@ class Part:
         sizes = {"height_px": height, "width_px": width, "diagonal_px": diagonal}
         return {"fps": self.header.fps, "frames": self.header.frames, **sizes}
 
+    @property
+    def size_range(self) -> tuple[float, float] | None:
+        """Range of sizes from which the scenes were drawn; None if they are of one size."""
+        scale = self.store.settings.get("options", {}).get("scale")
+        return (float(scale[0]), float(scale[1])) if isinstance(scale, list) and scale[0] < scale[1] else None
+
     def samples(self, name: str) -> int:
         """How many videos a row has of each clip."""
         return len(self.videos.get(name, [None]))

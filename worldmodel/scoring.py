@@ -13,10 +13,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from worldmodel.clips import Clip, Resample
+from worldmodel.evaluators.laws import laws
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.panels import overlays_of
 from worldmodel.evaluators.registry import family_of, groups_of
 from worldmodel.evaluators.report import write_report
+from worldmodel.evaluators.report_laws import law_lines
 from worldmodel.evaluators.report_scenes import write_animation
 from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
 from worldmodel.evaluators.verdict import headline, markdown_table
@@ -35,6 +37,7 @@ def evaluate_stores(
     out: Path,
     keys: Sequence[str] | None = None,
     resample: Resample = "no",
+    size_prior: tuple[float, float] | None = None,
 ) -> Path:
     """Score videos against the truth they started from, print the tables, and return report.html's path.
 
@@ -49,6 +52,8 @@ def evaluate_stores(
         out: folder of results.json, report.html, plots and median.gif; an earlier evaluation's are replaced.
         keys: which clips to score; all of the truth if None.
         resample: what to do with videos of another rate or size, see ``clips.fitted``.
+        size_prior: range of sizes, as ``scale``, that a first frame of a fall leaves open; that from which the
+            truth's scenes were drawn if None.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
@@ -56,10 +61,13 @@ def evaluate_stores(
             names that are not results. Nothing has been written then.
     """
     check_results_folder(out)
+    if size_prior is not None and not 0 < size_prior[0] < size_prior[1]:
+        raise ValueError(f"size_prior: got {size_prior}, expected two sizes above 0, the smaller first; correct it")
     parts = open_parts(truth, rollouts, keys, resample)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     families = [judge(part, rng) for part in parts]
-    results = build_results(families, _provenance(parts, resample))
+    priors = [size_prior or part.size_range for part in parts]
+    results = build_results(families, _provenance(parts, resample), laws(families, priors, rng))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", results)
     write_report(out / "report.html", results, parts)
@@ -68,6 +76,9 @@ def evaluate_stores(
         write_animation(out / name, family, part)
         title = [f"## {family['title']}", ""] if len(parts) > 1 else []
         print(*title, markdown_table(family), "", *headline(family), *_losses(family), sep="\n")
+    labels = {name: row["label"] for family in results["families"] for name, row in family["rows"].items()}
+    for law in results["laws"]:
+        print("", *law_lines(law, labels), sep="\n")
     return out / "report.html"
 
 
@@ -95,13 +106,14 @@ def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
         for key in part.keys:
             scene = part.describe(key)
             try:
-                scored = _score_clip(part, key)
+                truth = part.truth(key)
+                scored = _score_clip(part, key, truth)
             except ValueError as error:
                 discards.append({"key": key, "seed": scene["seed"], "reason": str(error)})
             else:
                 for name, found in scored.items():
                     entries[name] += [{"clip": len(scenes), "sample": i, **entry} for i, entry in enumerate(found)]
-                scenes.append(scene)
+                scenes.append({**scene, "first_frame_sha256": frames_hash(truth.video[:1])})
             progress.update()
     if not scenes:
         raise ValueError(f"truth: every clip was discarded, expected some that can be judged; {discards[0]['reason']}")
@@ -120,9 +132,8 @@ def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
     )
 
 
-def _score_clip(part: Part, key: str) -> dict[str, list[dict[str, Any]]]:
-    """Entries of every row of one clip. Raises ValueError if the true video cannot be read or judged."""
-    truth = part.truth(key)
+def _score_clip(part: Part, key: str, truth: Truth) -> dict[str, list[dict[str, Any]]]:
+    """Entries of every row of one clip. Raises ValueError if the true video cannot be judged."""
     replay = _entry(part.read(CEILING, key, 0, truth), part.evaluator, truth)
     rows = [name for name in part.names if name != CEILING]
     scored = {name: [_score(part, name, key, sample, truth) for sample in range(part.samples(name))] for name in rows}
@@ -148,10 +159,15 @@ def _score(part: Part, name: str, key: str, sample: int, truth: Truth) -> dict[s
 
 def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
     known = {field: getattr(clip, field) for field in FIELDS}
-    known["sha256"] = clip.sha256 or hashlib.sha256(np.ascontiguousarray(clip.video)).hexdigest()
+    known["sha256"] = clip.sha256 or frames_hash(clip.video)
     score = evaluator.score(clip.video, truth)
     tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
     return {**known, "failure": None, "tracks": tracks, "score": score.to_dict()}
+
+
+def frames_hash(video: np.ndarray) -> str:
+    """SHA-256 of frames (T, H, W, 3) uint8, in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(video)).hexdigest()
 
 
 def charged(evaluator: Evaluator, truth: Truth, others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
