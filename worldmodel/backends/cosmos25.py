@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
 from torch import Tensor
 
+from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
@@ -82,6 +83,26 @@ class CosmosDenoiser:
             condition_mask=self.pinned.to(x.dtype),
             return_dict=False,
         )[0]
+        return self._predicted(x, sigma, velocity)
+
+    def remember(self, x: Tensor, sigma: float) -> tuple[Tensor, sparse_cosmos.Memory]:
+        """The same, and the memory that :meth:`partial` needs; see :mod:`worldmodel.sampling.sparse`."""
+        velocity, memory = sparse_cosmos.remember(self._transformer, self._inputs(x, sigma), sigma)
+        return self._predicted(x, sigma, velocity), memory
+
+    def partial(self, x: Tensor, sigma: float, places: Tensor, memory: sparse_cosmos.Memory) -> tuple[Tensor, Tensor]:
+        """Clean latents at the tokens that hold one of the places (B, 1, T, H, W) bool, and where those are."""
+        inputs, free = self._inputs(x, sigma), ~self.pinned
+        velocity, computed = sparse_cosmos.partial(self._transformer, inputs, sigma, places, free, memory)
+        return self._predicted(x, sigma, velocity), computed
+
+    def _inputs(self, x: Tensor, sigma: float) -> sparse_cosmos.Inputs:
+        clean = torch.where(self.pinned, self._clean, x)
+        return sparse_cosmos.Inputs(
+            torch.cat([clean, self.pinned.to(x.dtype)], dim=1), x.new_full((len(x),), sigma), self._prompt
+        )
+
+    def _predicted(self, x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
         return torch.where(self.pinned, self._clean, x - sigma * velocity)
 
 

@@ -7,6 +7,7 @@ from worldmodel.sampling.refine import PredictPerturb
 from worldmodel.sampling.sample import sample
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
 from worldmodel.sampling.solvers import SDE, SOLVERS, DPMSolver2M, Euler, Heun, Solver, UniPC, as_solver
+from worldmodel.sampling.sparse import SparsePredictPerturb
 from worldmodel.sampling.uncertainty import Quantile
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Quantile",
     "Record",
     "Solver",
+    "SparsePredictPerturb",
     "UniPC",
     "as_solver",
     "budget",

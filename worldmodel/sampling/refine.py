@@ -166,9 +166,19 @@ class Chain:
         eps = noise(self.iteration + 1, self.x)
         return perturb(self.x, self.x0, self.sigma, eps, refine.step_size, refine.temperature_at(self.sigma))
 
-    def merged(self, refine: PredictPerturb, perturbed: Tensor, predicted: Tensor, watch: Watch | None = None) -> Chain:
-        """The chain after the model's prediction for the perturbed sample."""
-        uncertainty = disagreement(predicted, self.x0)
+    def merged(
+        self,
+        refine: PredictPerturb,
+        perturbed: Tensor,
+        predicted: Tensor,
+        watch: Watch | None = None,
+        uncertainty: Tensor | None = None,
+    ) -> Chain:
+        """The chain after the model's prediction for the perturbed sample.
+
+        ``uncertainty`` (B, 1, ...) is the disagreement of that prediction with the one before, unless given.
+        """
+        uncertainty = disagreement(predicted, self.x0) if uncertainty is None else uncertainty
         certain = below_threshold(uncertainty, refine.threshold, self.free)
         certain = accumulate(refine.accumulate, certain, self.certain)
         k = self.iteration + 1
