@@ -67,7 +67,7 @@ class Memory:
 class Inputs:
     """What the network is given for a batch."""
 
-    hidden: Tensor  # (B, C, T, H, W), condition mask included
+    hidden: Tensor  # (B, C, T, H, W), all mask channels included
     timestep: Tensor  # (B,), or (B, 1, T, 1, 1)
     prompt: Tensor  # (B, S, D) embedding
 
@@ -117,18 +117,24 @@ def partial(
 
 def _velocity(network: CosmosTransformer3DModel, inputs: Inputs, chosen: Chosen, memory: Memory) -> Tensor:
     """Velocity (B, C, T, H, W) at the chosen tokens, 0 at the others; their keys and values go to the memory."""
-    hidden, patch = inputs.hidden, network.config.patch_size
+    hidden, prompt, patch = inputs.hidden, inputs.prompt, network.config.patch_size
+    if network.config.use_crossattn_projection:
+        prompt = network.crossattn_proj(prompt)
     tokens = network.patch_embed.proj(patches(hidden, patch).flatten(0, 1)[chosen.rows])
     temb, embedded = network.time_embed(tokens, inputs.timestep.flatten())
     # The timestep's embedding has a row for each sample, or for each latent frame of each.
     row = chosen.rows // (chosen.batch * chosen.tokens // len(embedded))
     position = chosen.rows % chosen.tokens
     cos, sin = (table[position, None] for table in network.rope(hidden))
+    learned = None
+    if network.learnable_pos_embed is not None:
+        learned = network.learnable_pos_embed(hidden).flatten(0, 1)[chosen.rows]
     for block, keys, values in zip(network.transformer_blocks, memory.keys, memory.values, strict=True):
+        tokens = tokens if learned is None else tokens + learned
         normed, gate = _modulated(block.norm1, tokens, embedded, temb, row)
         tokens = tokens + gate * _attend(block.attn1, normed, (cos, sin), chosen, keys, values)
         normed, gate = _modulated(block.norm2, tokens, embedded, temb, row)
-        told = block.attn2(chosen.padded(normed), encoder_hidden_states=inputs.prompt)
+        told = block.attn2(chosen.padded(normed), encoder_hidden_states=prompt)
         tokens = tokens + gate * chosen.listed(told)
         normed, gate = _modulated(block.norm3, tokens, embedded, temb, row)
         tokens = tokens + gate * block.ff(normed)
