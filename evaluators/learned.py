@@ -92,7 +92,7 @@ def _pictures(frames: np.ndarray) -> Tensor:
     """Frames (N, H, W, 3) uint8 as (N, 3, H, W) float32 in 0..1."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float() / 255
 
 
 def _check(video: np.ndarray, reference: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from worldmodel.evaluators.plots import plots_of, write_plots
 from worldmodel.evaluators.report_laws import section
 from worldmodel.evaluators.report_scenes import Source, gallery, keyframes, watch
+from worldmodel.evaluators.report_side import side_columns
 from worldmodel.evaluators.report_style import STYLE, slots_of
 from worldmodel.evaluators.report_tables import casualties, clips, comparisons, outcomes, table
 from worldmodel.evaluators.verdict import headline, lower, skill_estimate
@@ -91,6 +92,7 @@ def _family(family: Mapping[str, Any], source: Source, anchor: str, plots: Mappi
             "<h2>Clip by clip</h2>" + _plot(plots, "distribution") + clips(family, anchor),
             gallery(family, source, anchor),
             casualties(family),
+            side_columns(family),
         )
     )
 

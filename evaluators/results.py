@@ -27,9 +27,11 @@ Schema (``null`` stands for a number that does not exist)::
           }
         },
         "table", "best_null", "ranking", "skill", "comparisons": see ``summary.summarise``
+        "side": see ``side_columns.side_of``; only where it was asked for
         "outcomes", "passes": see ``outcomes.py``; {} where there is no such thing
       }],
       "laws": see ``laws.laws``
+      "exit_code": 0, or not if a side column that was asked for has gaps
       "provenance": {...}                models, weights, settings, hashes, versions, command
     }
 """
@@ -149,7 +151,10 @@ def build_results(
     families: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], laws: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """The whole document of one evaluation."""
-    return plain({"format": FORMAT, "families": families, "laws": laws, "provenance": provenance})
+    exit_code = max((family["side"]["exit_code"] for family in families if "side" in family), default=0)
+    return plain(
+        {"format": FORMAT, "families": families, "laws": laws, "exit_code": exit_code, "provenance": provenance}
+    )
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:

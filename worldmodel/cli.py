@@ -175,6 +175,12 @@ def evaluate(
     autoencoder: Path | None = None,
     resample: Literal["no", "nearest"] = "no",
     size_prior: tuple[float, float] | None = None,
+    lpips: bool = False,
+    dino: str | None = None,
+    judge: str | None = None,
+    judge_model: str = "",
+    judge_prices: tuple[float, float] | None = None,
+    rubric: str | None = None,
 ) -> None:
     """Score videos against MuJoCo and write results.json, report.html and plots.
 
@@ -192,12 +198,30 @@ def evaluate(
             in time, pictures are scaled.
         size_prior: smallest and largest size, as scale, that a first frame of a fall leaves open; with several
             samples of every clip their landing times are scored against it.
+        lpips: add LPIPS as a side column; needs the lpips package and its weights.
+        dino: hub name or folder of a DINO vision transformer, such as facebook/dino-vitb16, for a side column.
+        judge: base URL of an OpenAI-compatible endpoint whose verdicts are a side column; its key, if it needs one, is
+            taken from WORLDMODEL_JUDGE_KEY. The command fails with 3 if questions stay without an answer.
+        judge_model: the name that the endpoint knows the judge by.
+        judge_prices: USD for a million prompt and completion tokens.
+        rubric: robot, physics_standards, five_points, or a JSON file of questions; by the family if not given.
     """
+    from worldmodel.evaluators.endpoint import Endpoint
     from worldmodel.scoring import evaluate_stores
+    from worldmodel.side_columns import open_side_columns
 
     given = {"autoencoder": autoencoder, "base": base, "euler_matched": matched, "refined": refined}
     paths = parse_rows([f"{name}={path}" for name, path in given.items() if path] + list(rows))
-    print(f"report: {evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior)}")
+    endpoint = None
+    if judge is not None:
+        prices = dict(zip(("prompt_usd", "completion_usd"), judge_prices or (), strict=False))
+        endpoint = Endpoint(judge, judge_model, os.environ.get("WORLDMODEL_JUDGE_KEY"), **prices)
+    side = open_side_columns(lpips=lpips, dino=dino, endpoint=endpoint, rubric=rubric)
+    report = evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior, side=side)
+    print(f"report: {report}")
+    if exit_code := json.loads((out / "results.json").read_text())["exit_code"]:
+        print("worldmodel: a side column has gaps; all other numbers stand", file=sys.stderr)
+        raise SystemExit(exit_code)
 
 
 def parse_rows(pairs: Sequence[str]) -> dict[str, list[Path]]:

@@ -20,9 +20,11 @@ from worldmodel.evaluators.registry import family_of, groups_of
 from worldmodel.evaluators.report import write_report
 from worldmodel.evaluators.report_laws import law_lines
 from worldmodel.evaluators.report_scenes import write_animation
+from worldmodel.evaluators.report_side import side_lines
 from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
 from worldmodel.evaluators.verdict import headline, markdown_table
 from worldmodel.parts import Part, open_parts
+from worldmodel.side_columns import SideColumns, check_side, side_of
 from worldmodel.storage import StoreError
 from worldmodel.truth import Truth
 
@@ -38,6 +40,7 @@ def evaluate_stores(
     keys: Sequence[str] | None = None,
     resample: Resample = "no",
     size_prior: tuple[float, float] | None = None,
+    side: SideColumns | None = None,
 ) -> Path:
     """Score videos against the truth they started from, print the tables, and return report.html's path.
 
@@ -54,6 +57,8 @@ def evaluate_stores(
         resample: what to do with videos of another rate or size, see ``clips.fitted``.
         size_prior: range of sizes, as ``scale``, that a first frame of a fall leaves open; that from which the
             truth's scenes were drawn if None.
+        side: networks beside the metrics; where one is out of reach its column is empty, and the results'
+            ``exit_code`` is not 0.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
@@ -64,8 +69,15 @@ def evaluate_stores(
     if size_prior is not None and not 0 < size_prior[0] < size_prior[1]:
         raise ValueError(f"size_prior: got {size_prior}, expected two sizes above 0, the smaller first; correct it")
     parts = open_parts(truth, rollouts, keys, resample)
+    side = side or SideColumns()
+    for part in parts:
+        check_side(part, side)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     families = [judge(part, rng) for part in parts]
+    if side.wanted:
+        families = [
+            {**family, "side": side_of(part, family, side, rng)} for part, family in zip(parts, families, strict=True)
+        ]
     priors = [size_prior or part.size_range for part in parts]
     results = build_results(families, _provenance(parts, resample), laws(families, priors, rng))
     out.mkdir(parents=True, exist_ok=True)
@@ -75,7 +87,7 @@ def evaluate_stores(
         name = "median.gif" if len(parts) == 1 else f"median-{number + 1}.gif"
         write_animation(out / name, family, part)
         title = [f"## {family['title']}", ""] if len(parts) > 1 else []
-        print(*title, markdown_table(family), "", *headline(family), *_losses(family), sep="\n")
+        print(*title, markdown_table(family), "", *headline(family), *_losses(family), *side_lines(family), sep="\n")
     labels = {name: row["label"] for family in results["families"] for name, row in family["rows"].items()}
     for law in results["laws"]:
         print("", *law_lines(law, labels), sep="\n")
