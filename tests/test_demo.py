@@ -118,15 +118,15 @@ def test_interrupted_rollouts_go_on_with_the_same_samples(tmp_path, pipeline_fol
     model = worldmodel.load(pipeline_folder, device="cpu")
     truth = collect(tmp_path / "truth", episodes=4, **SIZE)
     whole = imagine(model, truth, tmp_path / "whole", batch_size=2)
-    rollout, calls = worldmodel.WorldModel.rollout, []
+    stream, calls = worldmodel.WorldModel.stream, []
 
     def interrupted(self, *args, **options):
         calls.append(options["seeds"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return rollout(self, *args, **options)
+        return stream(self, *args, **options)
 
-    monkeypatch.setattr(worldmodel.WorldModel, "rollout", interrupted)
+    monkeypatch.setattr(worldmodel.WorldModel, "stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
         imagine(model, truth, tmp_path / "broken", batch_size=2)
     assert len(EpisodeStore.open(tmp_path / "broken").keys()) == 2, "what was finished is readable"

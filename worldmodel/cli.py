@@ -130,6 +130,10 @@ def rollout(
     solver: str = "euler",
     plan: Plan = (),
     threshold: float = 0.25,
+    horizon: int | None = None,
+    tail: Literal["refuse", "cut"] = "refuse",
+    handover: Literal["frame", "frames", "latent"] = "frame",
+    stop_limit: float | None = None,
     seed: int = 0,
     batch_size: int = 32,
 ) -> None:
@@ -143,12 +147,17 @@ def rollout(
         solver: how to step from noise level to noise level.
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
         threshold: uncertainty below which a place is kept.
+        horizon: frames to imagine, chunk after chunk; one chunk if not given. The clips must be one frame longer.
+        tail: cut imagines a last chunk that the horizon does not fill whole, and drops what is beyond.
+        handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
+        stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
         seed: added to the seed of every clip.
         batch_size: clips denoised at once.
     """
     import worldmodel
     from worldmodel.imagine import imagine
     from worldmodel.sampling import PredictPerturb
+    from worldmodel.stopping import StopRule
     from worldmodel.storage import EpisodeStore
 
     refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
@@ -159,6 +168,10 @@ def rollout(
         steps=steps,
         solver=solver,
         refine=refine,
+        horizon=horizon,
+        tail=tail,
+        handover=handover,
+        stop=None if stop_limit is None else StopRule(stop_limit),
         seed=seed,
         batch_size=batch_size,
     )

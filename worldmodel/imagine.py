@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
 from worldmodel.sampling import PredictPerturb
+from worldmodel.stopping import StopRule
 from worldmodel.storage import EpisodeStore
 
 
@@ -25,11 +26,17 @@ def imagine(
     steps: int | None = None,
     solver: str = "euler",
     refine: PredictPerturb | None = None,
+    horizon: int | None = None,
+    tail: str = "refuse",
+    handover: str = "frame",
+    stop: StopRule | None = None,
     seed: int = 0,
     batch_size: int = 32,
     label: str = "rollout",
 ) -> EpisodeStore:
     """Roll out from the first frames of truth episodes, under the same keys, into ``out``.
+
+    A chunk is on disk before the next is imagined, so memory does not grow with the horizon.
 
     A rollout's seed is ``seed`` plus the seed its truth was recorded with, so it is the same
     whichever other episodes there are. Finished episodes are kept.
@@ -38,7 +45,7 @@ def imagine(
         model: what imagines.
         truth: store of recorded clips; keys: which of them, all if None.
         out: folder of the rollout store.
-        steps, solver, refine, batch_size: see :meth:`WorldModel.rollout`.
+        steps, solver, refine, horizon, tail, handover, stop, batch_size: see :meth:`WorldModel.rollout`.
         seed: added to the seed of every clip.
         label: of the progress bar.
 
@@ -48,22 +55,30 @@ def imagine(
     """
     model.check_options(steps, solver, refine, batch_size)
     check_seeds([seed])
-    keys = _check_truth(model, truth, keys)
-    settings = {**model.provenance(steps, solver, refine), "seed": seed, "truth": truth.settings}
+    options: dict[str, Any] = {"steps": steps, "solver": solver, "refine": refine, "handover": handover, "stop": stop}
+    frames = 1 + model.check_horizon(horizon, tail, handover)
+    keys = _check_truth(model, truth, keys, frames)
+    settings = {**model.provenance(**options), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 
-    def roll_out(batch: list[str]) -> Rollout:
-        return model.rollout(
+    def pieces(batch: list[str]) -> Iterator[Rollout]:
+        return model.stream(
             np.stack([truth.array(key, "video").data[0] for key in batch]),
             seeds=[seed + (truth.attributes(key)["seed"] or 0) for key in batch],
-            steps=steps,
-            solver=solver,
-            refine=refine,
-            batch_size=batch_size,
-            progress=False,
+            horizon=horizon,
+            tail=tail,
+            **options,
         )
 
-    return _complete(store, keys, batch_size, label, roll_out)
+    def write(batch: list[str]) -> None:
+        streams = [store.stream_rollout(key, frames) for key in batch]
+        for piece in pieces(batch):
+            for index, stream in enumerate(streams):
+                stream.append(piece, index)
+        for stream in streams:
+            stream.close()
+
+    return _complete(store, keys, batch_size, label, write)
 
 
 def reconstruct(
@@ -71,26 +86,28 @@ def reconstruct(
 ) -> EpisodeStore:
     """Truth videos encoded and decoded, stored like rollouts: the ceiling of what the model can show."""
     check_batch_size(batch_size)
-    keys = _check_truth(model, truth, keys)
+    keys = _check_truth(model, truth, keys, model.recipe.num_frames)
     described: dict[str, Any] = {"autoencoder_of": model.recipe.name, "weights_sha256": model.backend.weights_hash}
     store = EpisodeStore.create(out, "rollout", settings={**described, "truth": truth.settings}, exist="resume")
 
-    def round_trip(batch: list[str]) -> Rollout:
+    def round_trip(batch: list[str]) -> None:
         video = model.reconstruct(np.stack([truth.array(key, "video").data for key in batch]))
         zeros = np.zeros(len(batch), np.int64)
-        return Rollout(video=video, fps=model.recipe.fps, seeds=zeros, nfe=zeros, provenance=described)
+        rollout = Rollout(video=video, fps=model.recipe.fps, seeds=zeros, nfe=zeros, provenance=described)
+        for index, key in enumerate(batch):
+            store.write_rollout(key, rollout, index)
 
     return _complete(store, keys, batch_size, "autoencoder", round_trip)
 
 
-def _check_truth(model: WorldModel, truth: EpisodeStore, keys: Sequence[str] | None) -> list[str]:
-    """The keys to imagine, or an error when the clips are not of the model's size and rate."""
+def _check_truth(model: WorldModel, truth: EpisodeStore, keys: Sequence[str] | None, length: int) -> list[str]:
+    """The keys to imagine, or an error when the clips are not of the model's size and rate and so many frames."""
     keys = truth.keys() if keys is None else list(keys)
     if not keys:
         raise ValueError(f"truth: got no finished clip in {truth.path}, expected some; run worldmodel collect again")
     frames, height, width, _ = truth.array(keys[0], "video").data.shape
     got = (height, width), frames, truth.attributes(keys[0])["fps"]
-    expected = model.recipe.image_size, model.recipe.num_frames, model.recipe.fps
+    expected = model.recipe.image_size, length, model.recipe.fps
     if got != expected:
         raise ValueError(
             f"truth: got clips of size, frames, fps {got}, expected {expected} for {model.recipe.name}; "
@@ -100,15 +117,13 @@ def _check_truth(model: WorldModel, truth: EpisodeStore, keys: Sequence[str] | N
 
 
 def _complete(
-    store: EpisodeStore, keys: list[str], batch_size: int, label: str, make: Callable[[list[str]], Rollout]
+    store: EpisodeStore, keys: list[str], batch_size: int, label: str, write: Callable[[list[str]], None]
 ) -> EpisodeStore:
-    """Make and write the episodes that the store misses, a batch at a time."""
+    """Write the episodes that the store misses, a batch at a time."""
     missing = [key for key in keys if key not in store]
     with tqdm(total=len(keys), initial=len(keys) - len(missing), desc=label, unit="clip") as progress:
         for first in range(0, len(missing), batch_size):
             batch = missing[first : first + batch_size]
-            rollout = make(batch)
-            for index, key in enumerate(batch):
-                store.write_rollout(key, rollout, index)
+            write(batch)
             progress.update(len(batch))
     return store

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from worldmodel.backends.cosmos25 import Cosmos25Backend
-from worldmodel.noise import KeyedNoise, check_seeds
-from worldmodel.rollout import Rollout
-from worldmodel.sampling import PredictPerturb, as_solver, sample
+from worldmodel.chunks import Settings, count_chunks, imagine_chunk
+from worldmodel.frames import check_frames
+from worldmodel.handover import as_handover
+from worldmodel.noise import check_seeds
+from worldmodel.rollout import Rollout, in_sequence, side_by_side
+from worldmodel.sampling import PredictPerturb, as_solver
 from worldmodel.sampling.budget import planned_nfe
 from worldmodel.sampling.sample import check_refine, check_solver
+from worldmodel.state import State
+from worldmodel.stopping import StopRule
 
 EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
 
@@ -45,7 +50,7 @@ def load(name: str | Path, device: str | None = None) -> WorldModel:
 
 
 class WorldModel:
-    """An image-conditioned video model: first frames in, imagined clips out."""
+    """An image-conditioned video model: first frames in, imagined clips out, chunk after chunk."""
 
     def __init__(self, backend: Cosmos25Backend) -> None:
         self.backend = backend
@@ -56,6 +61,10 @@ class WorldModel:
         frames: np.ndarray,
         *,
         seeds: Sequence[int] | np.ndarray,
+        horizon: int | None = None,
+        tail: str = "refuse",
+        handover: str = "frame",
+        stop: StopRule | None = None,
         steps: int | None = None,
         solver: str = "euler",
         refine: PredictPerturb | None = None,
@@ -66,41 +75,163 @@ class WorldModel:
         """Imagine what follows each first frame.
 
         Args:
-            frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size.
+            frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size; or (B, F, H, W, 3) with
+                F = 1 + 4n given frames.
             seeds: (B,) non-negative integers; up to float rounding a rollout depends on its own only.
+            horizon: frames to imagine after the given ones; one chunk if None.
+            tail: what to do with a horizon that is no whole number of chunks: "refuse", or "cut", which imagines
+                the last chunk whole and drops the frames beyond.
+            handover: what each chunk gives to the next, see :mod:`worldmodel.handover`: "frame", "frames" or "latent".
+            stop: ends a rollout that has left what the model knows; ``Rollout.ends`` says where.
             steps: sampling steps; the model's default if None.
             solver: name of a solver in ``worldmodel.sampling.SOLVERS``, with settings as in ``sde:eta=0.5``.
             refine: Predict-and-Perturb plan, or None for the plain solver.
             batch_size: samples denoised at once; changes speed and memory only.
-            keep_latents: return the final latents as well.
+            keep_latents: return the final latents of all chunks, without those given, as well.
             progress: show a progress bar of model evaluations.
 
         Raises:
             ValueError: an argument is malformed; nothing has been computed then.
         """
-        images = check_frames(frames, self.recipe.image_size)
+        settings = self._settings(steps, solver, refine, handover, stop, batch_size)
+        state = self.start(frames, seeds=seeds)
+        chunks = self._count(state, horizon, tail, settings)
+        planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
+        started, batches = time.monotonic(), []
+        with tqdm(total=planned * len(state), desc="rollout", unit="NFE", disable=not progress) as bar:
+            for first in range(0, len(state), batch_size):
+                rows = state.select(slice(first, first + batch_size))
+                pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update))
+                batches.append(in_sequence(pieces))
+                bar.update(planned * min(first + batch_size, len(state)) - bar.n)
+        whole = replace(side_by_side(batches), seconds=time.monotonic() - started)
+        return whole if horizon is None else whole.cut(state.frames.shape[1] + horizon)
+
+    def stream(
+        self,
+        frames: np.ndarray,
+        *,
+        seeds: Sequence[int] | np.ndarray,
+        horizon: int | None = None,
+        tail: str = "refuse",
+        handover: str = "frame",
+        stop: StopRule | None = None,
+        steps: int | None = None,
+        solver: str = "euler",
+        refine: PredictPerturb | None = None,
+        keep_latents: bool = False,
+    ) -> Iterator[Rollout]:
+        """The frames of :meth:`rollout` piece by piece, a chunk at a time, in memory that does not grow with them.
+
+        The first piece begins with the given frames as decoded. All samples are denoised at once.
+        """
+        settings = self._settings(steps, solver, refine, handover, stop)
+        state = self.start(frames, seeds=seeds)
+        chunks = self._count(state, horizon, tail, settings)
+
+        def pieces() -> Iterator[Rollout]:
+            left = None if horizon is None else state.frames.shape[1] + horizon
+            for piece in self._pieces(state, settings, chunks, keep_latents, lambda _: None):
+                yield piece if left is None else piece.cut(left)
+                left = None if left is None else left - piece.video.shape[1]
+
+        return pieces()
+
+    def start(self, frames: np.ndarray, *, seeds: Sequence[int] | np.ndarray) -> State:
+        """The state before the first chunk; for the arguments see :meth:`rollout`.
+
+        Raises:
+            ValueError: an argument is malformed.
+        """
+        given = check_frames(frames, self.recipe.image_size, self.recipe.num_frames, self.backend.frames_per_latent)
         seeds = check_seeds(seeds)
-        if len(seeds) != len(images):
-            raise ValueError(f"seeds: got {len(seeds)}, expected {len(images)}, one for each first frame; add or drop")
+        if len(seeds) != len(given):
+            raise ValueError(f"seeds: got {len(seeds)}, expected {len(given)}, one for each first frame; add or drop")
+        return State(given, None, seeds, ((),) * len(seeds), chunk=0, time=0, ended=np.zeros(len(seeds), bool))
+
+    def step(
+        self,
+        state: State,
+        *,
+        steps: int | None = None,
+        solver: str = "euler",
+        refine: PredictPerturb | None = None,
+        handover: str = "frame",
+        stop: StopRule | None = None,
+    ) -> tuple[State, Rollout]:
+        """Imagine one chunk; for the arguments see :meth:`rollout`.
+
+        Returns:
+            the state after it, and the chunk's new frames alone, without those it went on from.
+
+        Raises:
+            ValueError: an argument is malformed, or every sample has ended; nothing has been computed then.
+        """
+        settings = self._settings(steps, solver, refine, handover, stop)
+        if state.ended.all():
+            raise ValueError("state: got samples that have all ended, expected a running one; start again")
+        started = time.monotonic()
+        following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None)
+        common = self._common(state, settings, seconds=time.monotonic() - started)
+        return following, chunk.rollout(False, stop is not None, **common)
+
+    def fork(self, state: State, n: int) -> State:
+        """``n`` continuations of each sample of a state; see :meth:`worldmodel.state.State.fork`."""
+        return state.fork(n)
+
+    def _settings(
+        self,
+        steps: int | None,
+        solver: str,
+        refine: PredictPerturb | None,
+        handover: str,
+        stop: StopRule | None,
+        batch_size: int = 1,
+    ) -> Settings:
+        """Checked settings of every chunk."""
         sigmas = self.check_options(steps, solver, refine, batch_size)
-        planned = planned_nfe(sigmas, solver, refine)
-        started, parts = time.monotonic(), []
-        batches = range(0, len(images), batch_size)
-        with tqdm(total=planned * len(images), desc="rollout", unit="NFE", disable=not progress) as bar:
-            for first in batches:
-                rows = slice(first, first + batch_size)
-                parts.append(self._batch(images[rows], seeds[rows], sigmas, solver, refine, bar.update))
-                bar.update(planned * min(first + batch_size, len(images)) - bar.n)
-        video, latents, nfe = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return Rollout(
-            video=video,
-            fps=self.recipe.fps,
-            seeds=seeds,
-            nfe=nfe,
-            latents=latents if keep_latents else None,
-            seconds=time.monotonic() - started,
-            provenance=self.provenance(steps, solver, refine),
-        )
+        if stop is not None and not isinstance(stop, StopRule):
+            raise ValueError(f"stop: got {stop!r}, expected a StopRule or None; see worldmodel.stopping")
+        way = as_handover(handover)
+        if way.frames(self.backend) >= self.recipe.num_frames:
+            raise ValueError(
+                f"handover: got {way.name!r} of {way.frames(self.backend)} frames, expected fewer than the "
+                f"{self.recipe.num_frames} of a chunk; choose another"
+            )
+        return Settings(sigmas, solver, refine, way, stop)
+
+    def check_horizon(self, horizon: int | None, tail: str = "refuse", handover: str = "frame") -> int:
+        """Frames that :meth:`rollout` imagines after one given frame with these options, or a refusal."""
+        first, way = self.recipe.num_frames - 1, as_handover(handover)
+        whole = first if horizon is None else horizon
+        count_chunks(whole, first, self.recipe.num_frames - way.frames(self.backend), tail)
+        return int(whole)
+
+    def _count(self, state: State, horizon: int | None, tail: str, settings: Settings) -> int:
+        """Chunks that make a horizon of this state."""
+        new = self.recipe.num_frames - state.frames.shape[1]
+        later = self.recipe.num_frames - settings.handover.frames(self.backend)
+        return count_chunks(new if horizon is None else horizon, new, later, tail)
+
+    def _pieces(
+        self, state: State, settings: Settings, chunks: int, keep_latents: bool, advance: Callable[[int], Any]
+    ) -> Iterator[Rollout]:
+        """One piece of the rollout a chunk; the first begins with the given frames."""
+        for index in range(chunks):
+            started = time.monotonic()
+            state, chunk = imagine_chunk(self.backend, state, settings, advance)
+            common = self._common(state, settings, seconds=time.monotonic() - started)
+            piece = chunk.rollout(index == 0, settings.stop is not None, **common)
+            yield piece if keep_latents else replace(piece, latents=None)
+
+    def _common(self, state: State, settings: Settings, seconds: float = float("nan")) -> dict[str, Any]:
+        """What every piece of a rollout says of itself."""
+        return {
+            "fps": self.recipe.fps,
+            "seeds": state.seeds,
+            "seconds": seconds,
+            "provenance": self._provenance(settings),
+        }
 
     def check_options(
         self, steps: int | None, solver: str, refine: PredictPerturb | None, batch_size: int
@@ -117,41 +248,27 @@ class WorldModel:
         parts = [video[first : first + batch_size] for first in range(0, len(video), batch_size)]
         return np.concatenate([self.backend.decode(self.backend.encode(part)) for part in parts])
 
-    def _batch(
-        self,
-        images: np.ndarray,
-        seeds: np.ndarray,
-        sigmas: np.ndarray,
-        solver: str,
-        refine: PredictPerturb | None,
-        advance: Callable[[int], Any],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Video, latents and evaluations of one batch of first frames (b, H, W, 3)."""
-        noise = KeyedNoise(seeds)
-        given = self.backend.encode(images[:, None])
-        x = noise.initial(given.new_empty(len(images), *self.backend.latent_shape))
-        nfe = torch.zeros(len(images), dtype=torch.int64, device=x.device)
-
-        def count(state: dict[str, Any]) -> None:
-            nfe.add_(state["evaluations"])
-            advance(int(state["evaluations"].sum()))
-
-        denoise = self.backend.denoiser(given)
-        z: Tensor = sample(denoise, x, sigmas, solver=solver, refine=refine, noise=noise, callback=count)
-        return self.backend.decode(z), z.cpu().numpy(), nfe.cpu().numpy()
-
     def provenance(
-        self, steps: int | None = None, solver: str = "euler", refine: PredictPerturb | None = None
+        self,
+        steps: int | None = None,
+        solver: str = "euler",
+        refine: PredictPerturb | None = None,
+        handover: str = "frame",
+        stop: StopRule | None = None,
     ) -> dict[str, Any]:
         """What a rollout with these settings depends on beside its frames and seeds, JSON-ready."""
-        sigmas = self.backend.sigmas(self.recipe.steps if steps is None else steps)
+        return self._provenance(self._settings(steps, solver, refine, handover, stop))
+
+    def _provenance(self, settings: Settings) -> dict[str, Any]:
         return {
             "model": self.recipe.name,
             "weights_sha256": self.backend.weights_hash,
-            "solver": str(as_solver(solver)),
-            "sigmas": [round(float(sigma), 6) for sigma in sigmas],
-            "refine": None if refine is None else refine.describe(),
+            "solver": str(as_solver(settings.solver)),
+            "sigmas": [round(float(sigma), 6) for sigma in settings.sigmas],
+            "refine": None if settings.refine is None else settings.refine.describe(),
             "guidance_scale": 1.0,
+            "handover": settings.handover.name,
+            "stop": None if settings.stop is None else settings.stop.describe(),
             "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "torch", "diffusers")},
             "device": str(self.backend.device),
         }
@@ -161,25 +278,3 @@ def check_batch_size(batch_size: int) -> None:
     """Refuse a batch size that is no whole number of at least 1."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ValueError(f"batch_size: got {batch_size!r}, expected a whole number of at least 1; 32 suits a CPU")
-
-
-def check_frames(frames: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """First frames (B, H, W, 3) as uint8, or an error that says what is wrong with them."""
-    try:
-        frames = np.array(frames)  # a copy: views may have strides that torch refuses
-    except ValueError:
-        raise ValueError("frames: got images of several sizes, expected one; resize them") from None
-    expected = f"(B, {image_size[0]}, {image_size[1]}, 3)"
-    if frames.ndim != 4 or frames.shape[1:] != (*image_size, 3) or len(frames) == 0:
-        raise ValueError(f"frames: got shape {frames.shape}, expected {expected}; resize, or add a batch axis")
-    if frames.dtype == np.uint8:
-        return frames
-    if not np.issubdtype(frames.dtype, np.floating):
-        raise ValueError(f"frames: got dtype {frames.dtype}, expected uint8, or float in [0, 1]; convert them")
-    if np.isnan(frames).any():
-        raise ValueError("frames: got NaN, expected numbers in [0, 1]; check how they were made")
-    if frames.min() < 0.0 or frames.max() > 1.0:
-        raise ValueError(
-            f"frames: got float values from {frames.min():g} to {frames.max():g}, expected [0, 1]; rescale them"
-        )
-    return np.round(frames * 255.0).astype(np.uint8)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Lineage = tuple[tuple[int, int], ...]  # forks (index from 1, chunk at which they were made), the first one first
+
 INITIAL = -1  # the step under which the noise that starts a sample is drawn
 
 
@@ -37,31 +39,47 @@ class KeyedNoise:
     Args:
         seeds: (B,) non-negative integers, one for each sample.
         chunk: index of the chunk within a longer rollout.
-        fork: index of the continuation, where one sample is continued in several ways.
+        fork: index of the continuation, where one sample is continued in several ways; 0 is the sample's own.
+        lineages: in place of ``fork``, for each sample the forks (index, chunk) that led to it, see
+            :meth:`worldmodel.state.State.fork`.
     """
 
-    def __init__(self, seeds: Sequence[int] | np.ndarray, chunk: int = 0, fork: int = 0) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int] | np.ndarray,
+        chunk: int = 0,
+        fork: int = 0,
+        lineages: Sequence[Lineage] | None = None,
+    ) -> None:
         self.seeds = check_seeds(seeds).tolist()
         self.chunk = _check_index("chunk", chunk)
-        self.fork = _check_index("fork", fork)
+        own: Lineage = ((_check_index("fork", fork), 0),) if fork else ()
+        self.lineages = [own] * len(self.seeds) if lineages is None else list(lineages)
+        if len(self.lineages) != len(self.seeds):
+            raise ValueError(
+                f"lineages: got {len(self.lineages)}, expected {len(self.seeds)}, one for each seed; fix it"
+            )
 
     def __call__(self, step: int, iteration: int, like: Tensor) -> Tensor:
         """Noise shaped like ``like`` (B, ...), drawn on the CPU and moved to its device."""
         if len(like) != len(self.seeds):
             raise ValueError(f"noise: got a batch of {len(like)}, expected {len(self.seeds)}, one sample for each seed")
-        samples = [self._draw(seed, step, iteration, tuple(like.shape[1:])) for seed in self.seeds]
+        shape = tuple(like.shape[1:])
+        samples = [
+            self._draw([seed, self.chunk, step - INITIAL, iteration], lineage, shape)
+            for seed, lineage in zip(self.seeds, self.lineages, strict=True)
+        ]
         return torch.from_numpy(np.stack(samples)).to(like.device, like.dtype)
 
     def initial(self, like: Tensor) -> Tensor:
         """The noise that a sample starts from, shaped like ``like`` (B, ...)."""
         return self(INITIAL, 0, like)
 
-    def _draw(self, seed: int, step: int, iteration: int, shape: tuple[int, ...]) -> np.ndarray:
-        key = [seed, self.chunk, step - INITIAL, iteration]
-        if self.fork:
-            # Two words, so that a key with a fork is of another length than one with a seed of two words.
-            key += [self.fork, 0]
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+    @staticmethod
+    def _draw(key: list[int], lineage: Lineage, shape: tuple[int, ...]) -> np.ndarray:
+        # Two words a fork, so that a key with forks is of another length than one with a seed of two words.
+        words = key + [word for fork in lineage for word in fork]
+        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
         return generator.standard_normal(shape, dtype=np.float32)
 
 

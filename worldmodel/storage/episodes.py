@@ -25,6 +25,7 @@ from worldmodel.storage.format import (
     read_group_attributes,
     short,
 )
+from worldmodel.storage.rollout_stream import RolloutStream
 from worldmodel.truth import Truth
 
 ARRAYS = {"truth": truth_episode.ARRAYS, "rollout": rollout_episode.ARRAYS}
@@ -133,6 +134,16 @@ class EpisodeStore:
         self._check_writable(key, "rollout")
         self._write(key, *rollout_episode.pack(rollout, index))
 
+    def stream_rollout(self, key: str, frames: int) -> RolloutStream:
+        """An episode of so many frames, to be written piece by piece."""
+        self._check_writable(key, "rollout")
+        self._remove_unfinished(key)
+
+        def finish(arrays: dict[str, Array], attributes: dict[str, Any]) -> None:
+            self._finish(key, arrays, ["video", *arrays], attributes)
+
+        return RolloutStream(self._store, key, frames, finish)
+
     def read_truth(self, key: str) -> Truth:
         """The clip as it was written; lists stand for the tuples of its ``scene``."""
         self._check_kind("truth")
@@ -155,8 +166,13 @@ class EpisodeStore:
         return {name: read_array(self._store, key, name) for name in attributes["arrays"]}, attributes
 
     def _write(self, key: str, arrays: dict[str, Array], attributes: dict[str, Any]) -> None:
-        document = as_json(f"episode {key!r}", {**header(self.kind), "arrays": list(arrays), **attributes})
+        as_json(f"episode {key!r}", attributes)  # refused before anything is written
         self._remove_unfinished(key)
+        self._finish(key, arrays, list(arrays), attributes)
+
+    def _finish(self, key: str, arrays: dict[str, Array], names: list[str], attributes: dict[str, Any]) -> None:
+        """Write these arrays and, last, that the episode with arrays of these names is complete."""
+        document = as_json(f"episode {key!r}", {**header(self.kind), "arrays": names, **attributes})
         for name, array in arrays.items():
             write_array(self._store, f"{key}/{name}", array)
         group = zarr.open_group(self._store, path=key, mode="a")

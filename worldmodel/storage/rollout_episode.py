@@ -12,16 +12,18 @@ from worldmodel.rollout import Rollout
 from worldmodel.storage.arrays import Array
 from worldmodel.storage.format import StoreError, float_or_nan, optional_float, short
 
-ARRAYS = ("video", "actions", "latents")
+ARRAYS = ("video", "actions", "latents", "uncertainty")
 DIMENSIONS = {
     "video": ("time", "height", "width", "channel"),
     "actions": ("step", "action"),
     "latents": ("latent_channel", "latent_time", "latent_height", "latent_width"),
+    "uncertainty": ("chunk",),
 }
 UNITS = {
     "video": "sRGB, 0 to 255",
     "actions": "as given to the model",
     "latents": "as the model's denoiser sees them",
+    "uncertainty": "latent units, see worldmodel.stopping",
 }
 # Samples of one batch agree in these.
 SHARED = ("fps", "provenance", "arrays")
@@ -41,6 +43,7 @@ def pack(rollout: Rollout, index: int) -> tuple[dict[str, Array], dict[str, Any]
         "units": "seconds of model time",
         "seed": int(rollout.seeds[index]),
         "nfe": int(rollout.nfe[index]),
+        **({} if rollout.ends is None else {"ends": int(rollout.ends[index])}),
         "batch": len(rollout),
         "batch_seconds": optional_float(rollout.seconds),
         "provenance": rollout.provenance,
@@ -64,6 +67,9 @@ def unpack(episodes: dict[str, tuple[dict[str, Array], dict[str, Any]]]) -> Roll
         fps=attributes[first]["fps"],
         seeds=np.array([each["seed"] for each in attributes.values()], np.int64),
         nfe=np.array([each["nfe"] for each in attributes.values()], np.int64),
+        ends=np.array([each["ends"] for each in attributes.values()], np.int64)
+        if "ends" in attributes[first]
+        else None,
         seconds=_share_of_seconds(list(attributes.values())),
         provenance=attributes[first]["provenance"],
     )
@@ -83,7 +89,7 @@ def _check(rollout: Rollout, index: int) -> None:
         raise StoreError(f"rollout.video: got {video.dtype} {video.shape}, expected uint8 (B, T, H, W, 3); convert it")
     if not 0 <= index < len(rollout):
         raise StoreError(f"index: got {index}, expected 0 to {len(rollout) - 1}, a sample of the batch; change it")
-    for name, axes in (("seeds", 1), ("nfe", 1), ("actions", 3), ("latents", 5)):
+    for name, axes in (("seeds", 1), ("nfe", 1), ("ends", 1), ("actions", 3), ("latents", 5), ("uncertainty", 2)):
         value, kinds = getattr(rollout, name), "iu" if axes == 1 else "biuf"
         if value is not None and (value.ndim != axes or value.dtype.kind not in kinds):
             expected = "whole numbers (B,)" if axes == 1 else f"numbers with {axes} axes"

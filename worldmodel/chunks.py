@@ -1,0 +1,152 @@
+"""One chunk of a rollout: given frames in, imagined frames out, and how many chunks make a horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.backends.cosmos25 import Cosmos25Backend as Backend
+from worldmodel.handover import Handover
+from worldmodel.noise import KeyedNoise
+from worldmodel.rollout import Rollout
+from worldmodel.sampling import sample
+from worldmodel.sampling.plan import Planned
+from worldmodel.state import State
+from worldmodel.stopping import StopRule
+
+TAILS = ("refuse", "cut")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every chunk of a rollout is imagined."""
+
+    sigmas: np.ndarray
+    solver: str
+    refine: Planned | None
+    handover: Handover
+    stop: StopRule | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one chunk of B samples came to."""
+
+    video: np.ndarray  # (B, T, H, W, 3) uint8, the given frames included, as decoded
+    latents: np.ndarray  # (B, C, T', H', W') float32
+    given: int  # frames of the video that were given
+    given_latents: int
+    nfe: np.ndarray  # (B,) int64
+    uncertainty: np.ndarray  # (B,) float64, nan without a stop rule and where the rollout had ended before
+    ended: np.ndarray  # (B,) bool, rollouts that ended before or with this chunk
+
+    def rollout(self, with_given: bool, stopping: bool, **common: Any) -> Rollout:
+        """The chunk as a piece of a rollout, with or without the frames it went on from."""
+        first = 0 if with_given else self.given
+        video = self.video[:, first:]
+        trusted = np.where(self.ended, self.given - first, video.shape[1])
+        return Rollout(
+            video=video,
+            latents=self.latents[:, :, 0 if with_given else self.given_latents :],
+            nfe=self.nfe,
+            uncertainty=self.uncertainty[:, None] if stopping else None,
+            ends=trusted if stopping else None,
+            **common,
+        )
+
+
+def imagine_chunk(
+    backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any]
+) -> tuple[State, Chunk]:
+    """Continue those samples of a state that have not ended; ``advance`` is told of every evaluation."""
+    running = state.select(~state.ended) if state.ended.any() else state
+    if len(running) == len(state):
+        chunk = _sampled(backend, state, settings, advance)
+    else:
+        chunk = _still(backend, state)
+        if len(running):
+            chunk = _filled(chunk, _sampled(backend, running, settings, advance), ~state.ended)
+    frames, latents = settings.handover.keep(backend, chunk.video, chunk.latents)
+    following = replace(
+        state,
+        frames=frames,
+        latents=latents,
+        chunk=state.chunk + 1,
+        time=state.time + chunk.video.shape[1] - chunk.given,
+        ended=chunk.ended,
+    )
+    return following, chunk
+
+
+def _sampled(backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any]) -> Chunk:
+    """A chunk from the model."""
+    noise = KeyedNoise(state.seeds, state.chunk, lineages=state.lineages)
+    given = settings.handover.given(backend, state)
+    x = noise.initial(given.new_empty(len(state), *backend.latent_shape))
+    nfe = torch.zeros(len(state), dtype=torch.int64, device=x.device)
+
+    def count(step: dict[str, Any]) -> None:
+        nfe.add_(step["evaluations"])
+        advance(int(step["evaluations"].sum()))
+
+    denoise = backend.denoiser(given)
+    z: Tensor = sample(
+        denoise, x, settings.sigmas, solver=settings.solver, refine=settings.refine, noise=noise, callback=count
+    )
+    uncertainty, over = np.full(len(state), np.nan), np.zeros(len(state), bool)
+    if settings.stop is not None:
+        uncertainty = settings.stop.uncertainty(denoise, z, noise).double().cpu().numpy()
+        over = uncertainty > settings.stop.limit
+        nfe.add_(1)
+        advance(len(state))
+    frames = 1 + (given.shape[2] - 1) * backend.frames_per_latent
+    return Chunk(backend.decode(z), z.cpu().numpy(), frames, given.shape[2], nfe.cpu().numpy(), uncertainty, over)
+
+
+def _still(backend: Backend, state: State) -> Chunk:
+    """What ended samples show: their last frame, for no evaluation."""
+    batch, given = state.frames.shape[:2]
+    given_latents = 1 + (given - 1) // backend.frames_per_latent
+    length = 1 + (backend.latent_shape[1] - 1) * backend.frames_per_latent
+    return Chunk(
+        video=np.repeat(state.frames[:, -1:], length, axis=1),
+        latents=np.zeros((batch, *backend.latent_shape), np.float32),
+        given=given,
+        given_latents=given_latents,
+        nfe=np.zeros(batch, np.int64),
+        uncertainty=np.full(batch, np.nan),
+        ended=np.ones(batch, bool),
+    )
+
+
+def _filled(chunk: Chunk, rows: Chunk, where: np.ndarray) -> Chunk:
+    """``chunk`` with the samples ``where`` (B,) bool taken from the smaller one."""
+    for name in ("video", "latents", "nfe", "uncertainty", "ended"):
+        getattr(chunk, name)[where] = getattr(rows, name)
+    return chunk
+
+
+def count_chunks(horizon: int, first: int, later: int, tail: str) -> int:
+    """Chunks that imagine ``horizon`` frames when the first has ``first`` new ones and every further one ``later``.
+
+    Raises:
+        ValueError: the horizon is no whole number of chunks and ``tail`` is "refuse".
+    """
+    if tail not in TAILS:
+        raise ValueError(f"tail: got {tail!r}, expected one of {', '.join(TAILS)}; choose one")
+    if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or horizon < 1:
+        raise ValueError(f"horizon: got {horizon!r}, expected a whole number of frames of at least 1; give one")
+    chunks = 1 + max(0, -(-(int(horizon) - first) // later))
+    whole = first + (chunks - 1) * later
+    if horizon != whole and tail == "refuse":
+        fewer = f"{whole - later} or " if chunks > 1 else ""
+        raise ValueError(
+            f"horizon: got {horizon} frames, expected {fewer}{whole}, whole chunks; change it, or pass tail='cut' to "
+            "imagine the last chunk whole and drop what is beyond"
+        )
+    return chunks

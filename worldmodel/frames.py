@@ -1,0 +1,40 @@
+"""The frames a rollout begins with, checked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def check_frames(
+    frames: np.ndarray, image_size: tuple[int, int], num_frames: int = 2, frames_per_latent: int = 1
+) -> np.ndarray:
+    """Given frames (B, H, W, 3) or (B, F, H, W, 3) as uint8 (B, F, H, W, 3).
+
+    F must be 1 + n ``frames_per_latent`` and fewer than the ``num_frames`` of a chunk.
+
+    Raises:
+        ValueError: another shape, size, dtype or range, or NaN.
+    """
+    try:
+        frames = np.array(frames)  # a copy: views may have strides that torch refuses
+    except ValueError:
+        raise ValueError("frames: got images of several sizes, expected one; resize them") from None
+    expected = f"(B, {image_size[0]}, {image_size[1]}, 3)"
+    if frames.ndim not in (4, 5) or frames.shape[-3:] != (*image_size, 3) or len(frames) == 0:
+        raise ValueError(f"frames: got shape {frames.shape}, expected {expected}; resize, or add a batch axis")
+    frames = frames[:, None] if frames.ndim == 4 else frames
+    given = frames.shape[1]
+    if not 1 <= given < num_frames or (given - 1) % frames_per_latent:
+        fitting = ", ".join(map(str, range(1, num_frames, frames_per_latent)))
+        raise ValueError(f"frames: got {given} given frames, expected {fitting}; leave out some of the earliest")
+    if frames.dtype == np.uint8:
+        return frames
+    if not np.issubdtype(frames.dtype, np.floating):
+        raise ValueError(f"frames: got dtype {frames.dtype}, expected uint8, or float in [0, 1]; convert them")
+    if np.isnan(frames).any():
+        raise ValueError("frames: got NaN, expected numbers in [0, 1]; check how they were made")
+    if frames.min() < 0.0 or frames.max() > 1.0:
+        raise ValueError(
+            f"frames: got float values from {frames.min():g} to {frames.max():g}, expected [0, 1]; rescale them"
+        )
+    return np.round(frames * 255.0).astype(np.uint8)

@@ -1,0 +1,84 @@
+"""Where a rollout stands between two chunks: all that the next one depends on, to be kept, forked and resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from worldmodel.noise import Lineage
+
+
+@dataclass(frozen=True)
+class State:
+    """B rollouts between chunks. Nothing in it is changed by a step, which returns a new one.
+
+    Attributes:
+        frames: (B, F, H, W, 3) uint8, the last frames, which the next chunk goes on from.
+        latents: (B, C, k, H', W') float32, their latents as the model left them; None before the first chunk.
+        seeds: (B,) int64.
+        lineages: of each sample, the forks (index, chunk) that led to it; () for what was never forked.
+        chunk: index of the next chunk.
+        time: frames imagined so far.
+        ended: (B,) bool, rollouts that a stop rule has ended; they are not continued.
+    """
+
+    frames: np.ndarray
+    latents: np.ndarray | None
+    seeds: np.ndarray
+    lineages: tuple[Lineage, ...]
+    chunk: int
+    time: int
+    ended: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def select(self, rows: np.ndarray | slice) -> State:
+        """The samples of these rows, in their order."""
+        lineages = np.empty(len(self), object)
+        lineages[:] = self.lineages
+        return dataclasses.replace(
+            self,
+            frames=self.frames[rows],
+            latents=None if self.latents is None else self.latents[rows],
+            seeds=self.seeds[rows],
+            lineages=tuple(lineages[rows]),
+            ended=self.ended[rows],
+        )
+
+    def fork(self, n: int) -> State:
+        """``n`` continuations of each sample, side by side: (B * n), sample b's at b * n to b * n + n - 1.
+
+        The first is the sample's own continuation, bit for bit; the others have noise of their own.
+
+        Raises:
+            ValueError: ``n`` is no whole number of at least 1, or a sample has ended.
+        """
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; say how many continuations")
+        if self.ended.any():
+            raise ValueError(
+                f"state: got samples {np.nonzero(self.ended)[0].tolist()}, which have ended, expected running ones; "
+                "leave them out with state.select(~state.ended)"
+            )
+        copies = self.select(np.repeat(np.arange(len(self)), n))
+        lineages = tuple(
+            lineage if index % n == 0 else (*lineage, (index % n, self.chunk))
+            for index, lineage in enumerate(copies.lineages)
+        )
+        return dataclasses.replace(copies, lineages=lineages)
+
+
+def join(states: list[State]) -> State:
+    """States that stand at the same chunk as one batch."""
+    first = states[0]
+    return dataclasses.replace(
+        first,
+        frames=np.concatenate([state.frames for state in states]),
+        latents=None if first.latents is None else np.concatenate([state.latents for state in states]),
+        seeds=np.concatenate([state.seeds for state in states]),
+        lineages=tuple(lineage for state in states for lineage in state.lineages),
+        ended=np.concatenate([state.ended for state in states]),
+    )
