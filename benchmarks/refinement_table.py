@@ -23,7 +23,7 @@ from worldmodel.evaluators.statistics import (
 Entries = Sequence[Mapping[str, Any]]
 METRIC = "centroid_error_px"
 MATCHED = "euler"  # the row that all others are held against
-REFINED = ("plain", "masked", "keep_variance", "temperature")
+REFINED = ("plain", "masked", "keep_variance")
 PICKS = {
     "candidates": ("Best of N: random pick", lambda entry: 0),
     "candidates_self": ("Best of N: the model's own score", lambda entry: entry["chosen"]),
@@ -47,7 +47,7 @@ def write_tables(
     """Write results.json and table.md; returns the latter's text."""
     labels, scores, nfe = _rows(rows, found)
     errors = mean_errors(tuning)
-    refined = min((row for row in REFINED if row in rows), key=lambda row: errors[rows[row].name])
+    refined = min(REFINED, key=lambda row: errors[rows[row].name])
     against_euler = [row for row in labels if row not in (MATCHED, "candidates_oracle")]
     controls = [row for row in labels if row not in (refined, MATCHED, "candidates_oracle")]
     tests = [(row, MATCHED) for row in against_euler] + [(refined, row) for row in controls]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.sampling.guard import GROWTH_LIMIT, SHIFT_LIMIT, change, settled
 from worldmodel.sampling.uncertainty import share
 
 
@@ -45,14 +46,37 @@ class Record:
     maps: bool = False
     nfe: np.ndarray | None = None
     iterations: list[Iteration] = field(default_factory=list)
+    _shift: Tensor | None = field(default=None, init=False, repr=False)  # (B, C) so far
+    _log_growth: Tensor | None = field(default=None, init=False, repr=False)  # (B,) so far
 
     def __call__(self, state: dict[str, Any]) -> None:
         """Take the state after one step."""
         spent = state["evaluations"].cpu().numpy()
         self.nfe = spent if self.nfe is None else self.nfe + spent
-        for found in state["refinement"]:
-            if "uncertainty" in found:
-                self.iterations.append(self._kept(state["step"], state["sigma"], found))
+        refinement = [found for found in state["refinement"] if "uncertainty" in found]
+        self.iterations += [self._kept(state["step"], state["sigma"], found) for found in refinement]
+        if refinement:
+            first = refinement[0]
+            shift, log_growth = change(first["x0"], state["x0"], settled(first["uncertainty"], first["free"]))
+            self._shift = shift if self._shift is None else self._shift + shift
+            self._log_growth = log_growth if self._log_growth is None else self._log_growth + log_growth
+
+    @property
+    def tone_shift(self) -> np.ndarray | None:
+        """(B,) by how much refinement moved what was settled, see :mod:`worldmodel.sampling.guard`; None without it."""
+        return None if self._shift is None else _array(self._shift.abs().mean(dim=1))
+
+    @property
+    def growth(self) -> np.ndarray | None:
+        """(B,) by which share refinement enlarged what was settled: 0.2 is 20 % more; None without refinement."""
+        return None if self._log_growth is None else _array(torch.expm1(self._log_growth))
+
+    @property
+    def over_refined(self) -> np.ndarray | None:
+        """(B,) bool, whether either is beyond its limit; None without refinement."""
+        if self.tone_shift is None or self.growth is None:
+            return None
+        return (self.tone_shift > SHIFT_LIMIT) | (self.growth > GROWTH_LIMIT)
 
     @property
     def effective_nfe(self) -> np.ndarray | None:

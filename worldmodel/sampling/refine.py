@@ -120,9 +120,9 @@ def predict_perturb(
     Args:
         x: (B, C, ...) sample at ``sigma``; x0: the model's prediction for it.
         noise: noise(iteration, like) draws the perturbation of iteration 1, 2, ...
-        watch: called in each iteration with iteration, uncertainty (B, 1, ...), certain (B, 1, ...) bool,
-            free (B, 1, ...) bool, the places that are not pinned, and active (B,) bool, the samples
-            that had not stopped before it.
+        watch: called in each iteration with iteration, x0 (B, C, ...), the prediction before it,
+            uncertainty (B, 1, ...), certain (B, 1, ...) bool, free (B, 1, ...) bool, the places that
+            are not pinned, and active (B,) bool, the samples that had not stopped before it.
 
     Returns:
         the refined x and x0, and (B,) int64 evaluations each sample used.
@@ -184,7 +184,7 @@ class Chain:
         k = self.iteration + 1
         if watch is not None:
             found = {"uncertainty": uncertainty, "certain": certain, "free": self.free, "active": self.active}
-            watch({"iteration": k, **found})
+            watch({"iteration": k, "x0": self.x0, **found})
         keep = certain | ~self.active.view(-1, *[1] * (certain.ndim - 1))
         active = self.active
         if refine.stop_fraction is not None:
