@@ -1,4 +1,4 @@
-"""Successes of a family: judged against MuJoCo's, and among several attempts at each clip."""
+"""Successes of a family: judged against MuJoCo's, stage by stage, policy by policy, and of several attempts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from worldmodel.evaluators.metrics import Metric
-from worldmodel.evaluators.statistics import bootstrap_mean, confusion, pass_at_k
+from worldmodel.evaluators.statistics import bootstrap_mean, confusion, kendall_tau_b, mmrv, pass_at_k, pearson
 
 Entries = Sequence[Mapping[str, Any]]
+TRUE = "true_"  # opens the name of what MuJoCo says
 RATES = ("judged_rate", "true_rate", "sensitivity", "specificity", "false_success")
 
 
@@ -28,31 +29,90 @@ def outcomes(rows: Mapping[str, Entries], judged: str) -> dict[str, Any]:
     for name, row in rows.items():
         known = [entry["score"] for entry in row if entry["score"].get("true_success") is not None]
         if known and all(judged in score for score in known):
-            verdicts, truth = (np.array([bool(score[name]) for score in known]) for name in (judged, "true_success"))
-            counts = confusion(judged=verdicts, truth=truth)
-            rates = {rate: asdict(getattr(counts, rate)) for rate in RATES}
-            found[name] = {**asdict(counts), **rates, "mcc": counts.mcc, "bias_p": counts.bias_p}
+            found[name] = _counted(known, judged, "true_success")
+    return found
+
+
+def stage_outcomes(rows: Mapping[str, Entries]) -> dict[str, dict[str, Any]]:
+    """The same for every stage that the scores know both of the video and of MuJoCo, as ``lift`` and ``true_lift``.
+
+    Returns:
+        {row: {stage: as of a row in ``outcomes``}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, row in rows.items():
+        stages = [key[len(TRUE) :] for key in row[0]["score"] if key.startswith(TRUE) and key != f"{TRUE}success"]
+        for stage in stages:
+            known = [entry["score"] for entry in row if entry["score"].get(TRUE + stage) is not None]
+            if known and all(isinstance(score.get(stage), (bool, type(None))) and stage in score for score in known):
+                found.setdefault(name, {})[stage] = _counted(known, stage, TRUE + stage)
+    return found
+
+
+def policy_agreement(
+    rows: Mapping[str, Entries], policies: Sequence[str | None], judged: str
+) -> dict[str, dict[str, Any]]:
+    """How a row ranks policies against MuJoCo, by the success rates of the clips played under each.
+
+    Args:
+        rows: entries by row.
+        policies: of each clip.
+        judged: number of the score that says whether the video succeeds.
+
+    Returns:
+        {row: {"n" policies, "pearson": {"value", "low", "high"} or None with fewer than 4 or equal rates,
+        "kendall_tau_b" or None, "mmrv", "rates": {policy: {"judged", "true", "clips"}}}}; {} with one policy.
+    """
+    found = {}
+    for name, row in rows.items():
+        rates = {}
+        for policy in dict.fromkeys(filter(None, policies)):
+            scores = [entry["score"] for entry in row if policies[entry["clip"]] == policy]
+            known = [score for score in scores if score.get("true_success") is not None and judged in score]
+            if known:
+                shares = {"judged": judged, "true": "true_success"}
+                rates[policy] = {
+                    key: float(np.mean([bool(score[of]) for score in known])) for key, of in shares.items()
+                }
+                rates[policy]["clips"] = len(known)
+        if len(rates) > 1:
+            seen, true = (np.array([rate[key] for rate in rates.values()]) for key in ("judged", "true"))
+            differ = np.ptp(seen) > 0 and np.ptp(true) > 0
+            found[name] = {
+                "n": len(rates),
+                "pearson": asdict(pearson(seen, true)) if differ and len(rates) >= 4 else None,
+                "kendall_tau_b": kendall_tau_b(seen, true) if differ else None,
+                "mmrv": mmrv(predicted=seen, reference=true),
+                "rates": rates,
+            }
     return found
 
 
 def passes(
-    rows: Mapping[str, Entries], scenes: np.ndarray, metric: Metric, rng: np.random.Generator
+    rows: Mapping[str, Entries], scenes: np.ndarray, metrics: Sequence[Metric], rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Unbiased pass@1 and pass@n of a yes-or-no metric of which more is better, for rows with n >= 2 samples a clip.
+    """Unbiased pass@k of yes-or-no metrics, for rows with n >= 2 samples a clip, k = 1, 2, 4, ... and n.
 
     Returns:
-        {row: {"n", "pass": {k: {"value", "low", "high"}}}}, means over clips; scenes are drawn for the interval.
+        {row: {"n", "pass": {metric: {k: {"value", "low", "high"}}}}}, means over clips; scenes are drawn for the
+        interval.
     """
-    if metric.pooled != "share" or metric.better != "higher":
-        return {}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, row in rows.items():
-        successes = [[bool(e["score"].get(metric.name)) for e in row if e["clip"] == c] for c in range(len(scenes))]
-        n = min(map(len, successes))
-        if n >= 2:
+        n = min(sum(entry["clip"] == clip for entry in row) for clip in range(len(scenes)))
+        for metric in metrics if n >= 2 else ():
+            successes = [[bool(e["score"].get(metric.name)) for e in row if e["clip"] == c] for c in range(len(scenes))]
             chances = {
-                k: np.array([pass_at_k(successes=sum(each), n=len(each), k=k) for each in successes]) for k in (1, n)
+                k: np.array([pass_at_k(successes=sum(each), n=len(each), k=k) for each in successes])
+                for k in sorted({n, *(2**power for power in range(n.bit_length()) if 2**power <= n)})
             }
             each = {str(k): asdict(bootstrap_mean(chance, rng, scenes)) for k, chance in chances.items()}
-            found[name] = {"n": n, "pass": each}
+            found.setdefault(name, {"n": n, "pass": {}})["pass"][metric.name] = each
     return found
+
+
+def _counted(scores: Sequence[Mapping[str, Any]], judged: str, true: str) -> dict[str, Any]:
+    verdicts, truth = (np.array([bool(score[name]) for score in scores]) for name in (judged, true))
+    counts = confusion(judged=verdicts, truth=truth)
+    rates = {rate: asdict(getattr(counts, rate)) for rate in RATES}
+    return {**asdict(counts), **rates, "mcc": counts.mcc, "bias_p": counts.bias_p}

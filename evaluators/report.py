@@ -11,10 +11,11 @@ from typing import Any
 
 from worldmodel.evaluators.plots import plots_of, write_plots
 from worldmodel.evaluators.report_laws import section
+from worldmodel.evaluators.report_outcomes import outcomes
 from worldmodel.evaluators.report_scenes import Source, gallery, keyframes, watch
 from worldmodel.evaluators.report_side import side_columns
 from worldmodel.evaluators.report_style import STYLE, slots_of
-from worldmodel.evaluators.report_tables import casualties, clips, comparisons, outcomes, table
+from worldmodel.evaluators.report_tables import casualties, clips, comparisons, table
 from worldmodel.evaluators.verdict import headline, lower, skill_estimate
 
 MOST_FACTS = 8

@@ -21,12 +21,6 @@ from worldmodel.evaluators.report_style import slots_of
 from worldmodel.evaluators.verdict import fixed, lower, signed, spread, titled
 
 MOST_LISTED = 300  # clips
-RATES = {
-    "sensitivity": "Sensitivity<small>%</small>",
-    "specificity": "Specificity<small>%</small>",
-    "false_success": "False success<small>%</small>",
-}
-ALL_RATES = ("judged_rate", "true_rate", *RATES)
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "none": ""}
 
 
@@ -41,31 +35,6 @@ def table(family: Mapping[str, Any]) -> str:
         + "".join(_group(family, group, number) for number, group in enumerate(family["groups"]))
         + f'<details><summary>What each number means</summary><dl class="meanings">{meanings}</dl></details>'
     )
-
-
-def outcomes(family: Mapping[str, Any]) -> str:
-    """Judged success against MuJoCo's, and attempts; "" where nothing succeeds or fails."""
-    parts = []
-    if family["outcomes"]:
-        head = "".join(
-            f"<th>{title}</th>" for title in ("Judged", "In MuJoCo", *RATES.values(), "MCC", "Bias<small>p</small>")
-        )
-        lines = "".join(_outcome(family, name, found) for name, found in family["outcomes"].items())
-        parts.append(
-            "<h2>Success against MuJoCo</h2><p>The line of the true video is the judge’s own error; in the others a "
-            "model is held against the simulator under the same actions. False success is the share of what fails in "
-            "MuJoCo that succeeds in the video. Wilson intervals; McNemar’s test of the bias.</p>"
-            f'<div class="wide"><table><thead><tr><th>Row</th>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-        )
-    if family["passes"]:
-        lines = "".join(_attempts(family, name, found) for name, found in family["passes"].items())
-        parts.append(
-            "<h2>Several attempts</h2><p>Chance that one of k samples of a clip passes, estimated without bias from "
-            "all of them.</p>"
-            f'<div class="wide"><table><thead><tr><th>Row</th><th>Samples</th><th>pass@1</th><th>pass@all</th></tr>'
-            f"</thead><tbody>{lines}</tbody></table></div>"
-        )
-    return "".join(parts)
 
 
 def comparisons(family: Mapping[str, Any]) -> str:
@@ -130,28 +99,6 @@ def casualties(family: Mapping[str, Any]) -> str:
     return "".join(parts) or '<p class="note">Every video could be judged, and no clip was discarded.</p>'
 
 
-def _outcome(family: Mapping[str, Any], name: str, found: Mapping[str, Any]) -> str:
-    percent = {
-        rate: {end: value and 100 * value for end, value in found[rate].items()} for rate in found if rate in ALL_RATES
-    }
-    cells = "".join(
-        f"<td>{_interval({**percent[rate], 'n': percent[rate]['value'] is not None}, 1)}</td>" for rate in ALL_RATES
-    )
-    counts = f"<small>{found['fp']} : {found['fn']}</small>"
-    return f"<tr>{_row_head(family, name)}{cells}<td>{found['mcc']:.2f}</td><td>{_p(found['bias_p'])}{counts}</td></tr>"
-
-
-def _attempts(family: Mapping[str, Any], name: str, found: Mapping[str, Any]) -> str:
-    each = [{end: 100 * value for end, value in interval.items()} for interval in found["pass"].values()]
-    cells = "".join(f"<td>{_interval({**interval, 'n': 1}, 1)}</td>" for interval in each)
-    return f"<tr>{_row_head(family, name)}<td>{found['n']}</td>{cells}</tr>"
-
-
-def _row_head(family: Mapping[str, Any], name: str) -> str:
-    slot = slots_of(family["rows"])[name]
-    return f'<th><i class="key {slot}"></i>{escape(family["rows"][name]["label"])}</th>'
-
-
 def _group(family: Mapping[str, Any], group: Mapping[str, Any], place: int) -> str:
     head = f"<h3>{escape(group['title'])}</h3>" if group["title"] else ""
     note = f'<p class="note">{escape(group["note"])}</p>' if group["note"] else ""
@@ -169,7 +116,7 @@ def _columns(family: Mapping[str, Any], names: list[str], first: str = "") -> st
     for name in existing:
         metric = family["metrics"][name]
         cells = "".join(
-            f"<td{_mark(row, focus)}>{_interval(family['table'][row][name], metric['digits'])}"
+            f"<td{_mark(row, focus)}>{interval_cell(family['table'][row][name], metric['digits'])}"
             f"{_fewer(family, row, name)}</td>"
             for row in family["rows"]
         )
@@ -188,11 +135,13 @@ def _costs(family: Mapping[str, Any]) -> str:
     none = {"n": 0}
     lines = {
         "Skill<small>0 best row without model, 1 the true video ↑</small>": {
-            name: _interval(family["skill"].get(name, none), 2) for name in family["rows"]
+            name: interval_cell(family["skill"].get(name, none), 2) for name in family["rows"]
         },
-        "Evaluations<small>a clip</small>": {name: _plain(r["nfe"], "{:.4g}") for name, r in family["rows"].items()},
+        "Evaluations<small>a clip</small>": {
+            name: plain_cell(r["nfe"], "{:.4g}") for name, r in family["rows"].items()
+        },
         "Seconds<small>a clip</small>": {
-            name: _plain(r["seconds_per_clip"], "{:.2f}") for name, r in family["rows"].items()
+            name: plain_cell(r["seconds_per_clip"], "{:.2f}") for name, r in family["rows"].items()
         },
         "Failed videos<small>charged</small>": {name: str(r["failures"]) for name, r in family["rows"].items()},
     }
@@ -226,7 +175,7 @@ def _difference(metric: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         f"<tr><th>{escape(metric['label'])}<small>{_unit(metric)}</small></th>"
         f'<td class="{better}">{_signed_interval(found["mean"], digits)}</td>'
         f"<td>{_signed_interval(found['median'], digits)}</td><td>{signed(found['hodges_lehmann'], digits)}</td>"
-        f"<td>{_p(found['p'])}<small>{test}</small></td><td>{_p(found['holm_p'])}</td>"
+        f"<td>{p_text(found['p'])}<small>{test}</small></td><td>{p_text(found['holm_p'])}</td>"
         f"<td>{_scenes(found['scenes_needed'])}</td><td>{found['n']}</td></tr>"
     )
 
@@ -256,7 +205,8 @@ def _clip_cell(family: Mapping[str, Any], name: str, index: int, focus: str) -> 
     return f"<td{_mark(name, focus)}>{'failed' if entry['failure'] else text}</td>"
 
 
-def _interval(interval: Mapping[str, Any], digits: int) -> str:
+def interval_cell(interval: Mapping[str, Any], digits: int) -> str:
+    """A number with its interval below it; a dash where there is none."""
     if not interval["n"]:
         return "–"
     value, low, high = (fixed(interval[end], digits) for end in ("value", "low", "high"))
@@ -288,7 +238,8 @@ def _mark(name: str, focus: str) -> str:
     return ' class="focus"' if name == focus else ""
 
 
-def _plain(value: float | None, form: str) -> str:
+def plain_cell(value: float | None, form: str) -> str:
+    """A number in a format; a dash where there is none."""
     return "–" if value is None else form.format(value)
 
 
@@ -296,7 +247,8 @@ def _scenes(needed: float | None) -> str:
     return "–" if needed is None else f"{needed:,.0f}".replace(",", " ")
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p value as printed."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -28,7 +28,7 @@ Schema (``null`` stands for a number that does not exist)::
         },
         "table", "best_null", "ranking", "skill", "comparisons": see ``summary.summarise``
         "side": see ``side_columns.side_of``; only where it was asked for
-        "outcomes", "passes": see ``outcomes.py``; {} where there is no such thing
+        "outcomes", "stages", "policies", "passes": see ``outcomes.py``; {} where there is no such thing
       }],
       "laws": see ``laws.laws``
       "exit_code": 0, or not if a side column that was asked for has gaps
@@ -50,7 +50,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.evaluators.metrics import Evaluator
-from worldmodel.evaluators.outcomes import outcomes, passes
+from worldmodel.evaluators.outcomes import outcomes, passes, policy_agreement, stage_outcomes
 from worldmodel.evaluators.registry import Group
 from worldmodel.evaluators.summary import Roles, summarise
 
@@ -114,7 +114,12 @@ def build_family(
     labels = [scene["key"] if scene["seed"] is None else f"seed {scene['seed']}" for scene in scenes]
     numbers = np.unique(labels, return_inverse=True)[1]
     entries = {name: row["clips"] for name, row in ordered.items()}
-    decisive = next(metric for metric in evaluator.metrics if metric.name == evaluator.headline)
+    told = {evaluator.headline, judged, *printed, *(m.name for m in evaluator.metrics if m.name.startswith("valid_"))}
+    passing = [
+        metric
+        for metric in evaluator.metrics
+        if metric.name in told and metric.pooled == "share" and (metric.better == "higher" or metric.name == judged)
+    ]
     return plain(
         {
             "family": evaluator.family,
@@ -142,7 +147,9 @@ def build_family(
                 rng,
             ),
             "outcomes": outcomes(entries, judged),
-            "passes": passes(entries, numbers, decisive, rng),
+            "stages": stage_outcomes(entries),
+            "policies": policy_agreement(entries, [scene["policy"] for scene in scenes], judged),
+            "passes": passes(entries, numbers, passing, rng),
         }
     )
 

@@ -18,6 +18,7 @@ from worldmodel.evaluators.statistics import (
     bootstrap_iqm,
     bootstrap_mean,
     bootstrap_median,
+    clopper_pearson,
     holm,
     mcnemar,
     paired_difference,
@@ -101,7 +102,7 @@ def pool(row: Entries, scenes: np.ndarray, metric: Metric, rng: np.random.Genera
     """The metric of a row over scenes, with its interval.
 
     Wilson's interval of a share needs independent clips: where a scene has several, or has samples, scenes are
-    drawn instead, and a share of 0 or 1 gets Wilson's interval of as many clips as there are scenes.
+    drawn instead. A share of 0 or 1 gets Clopper and Pearson's of as many clips as there are scenes.
     """
     found = values(row, metric)
     exists = np.isfinite(found)
@@ -110,7 +111,8 @@ def pool(row: Entries, scenes: np.ndarray, metric: Metric, rng: np.random.Genera
         return dict(NOTHING)
     apart = len(np.unique(scene))
     if metric.pooled == "share" and (apart == len(found) or found.mean() in (0.0, 1.0)):
-        interval = wilson(round(found.mean() * apart), apart)
+        exact = found.mean() in (0.0, 1.0)
+        interval = (clopper_pearson if exact else wilson)(round(found.mean() * apart), apart)
     else:
         draw = bootstrap_median if metric.pooled == "median" else bootstrap_mean
         interval = draw(found, rng, scene)

@@ -7,6 +7,7 @@ from made_families import COUNT, ERROR, FOUND, METRICS, entries, family
 from scipy.stats import wilcoxon
 
 from worldmodel.evaluators.statistics import (
+    clopper_pearson,
     holm,
     mcnemar,
     scenes_for_mcnemar,
@@ -38,7 +39,7 @@ def test_samples_of_a_scene_are_no_further_scenes():
 
 def test_a_share_that_never_fails_keeps_the_uncertainty_of_its_scenes():
     found = pool(entries(found=[True] * 40, samples=4), np.arange(10), FOUND, RNG(0))
-    assert (found["value"], found["low"]) == (100.0, 100 * wilson(10, 10).low)
+    assert (found["value"], found["low"]) == (100.0, 100 * clopper_pearson(10, 10).low)
 
 
 def test_numbers_that_do_not_exist_are_left_out_and_counted():
