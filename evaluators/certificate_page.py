@@ -25,7 +25,9 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
         "video, and controls made from it that get the physics wrong in one named way. It must rank them as it "
         "declares, and no control may score better than the truth.</p></header>"
         + (f"<h2>What fails</h2>{_declarations(broken)}" if broken else "")
+        + "".join(f"<h2>Judge of {escape(name)}</h2>{_judge(judge)}" for name, judge in certificate["judges"].items())
         + "".join(f"<h2>{escape(name)}</h2>{_table(table)}" for name, table in certificate["tables"].items())
+        + (f"<h2>What is not declared</h2>{_withdrawn(certificate['withdrawn'])}" if certificate["withdrawn"] else "")
         + f"<h2>Every declaration</h2>{_declarations(declarations)}<h2>The clips</h2>{_kinds()}"
     )
     page = (
@@ -39,7 +41,7 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
 
 
 def text_table(certificate: Mapping[str, Any]) -> str:
-    """Declarations by family and metric, as text: how many hold, and each one that does not."""
+    """Declarations by family and metric, as text: how many hold, each one that does not, and how good the judge is."""
     lines = [f"{'family':<14} {'metric':<34} {'declared':>9} {'hold':>5} {'scenes':>7}"]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for each in certificate["declarations"]:
@@ -50,6 +52,13 @@ def text_table(certificate: Mapping[str, Any]) -> str:
     for each in certificate["declarations"]:
         if not each["holds"]:
             lines.append(f"FAILS: {_claim(each)}: {_difference(each)}")
+    for each in certificate["withdrawn"]:
+        lines.append(
+            f"not declared: {each['family']}, {each['metric']}: {each['above']} above {each['below']}: {each['why']}"
+        )
+    for name, judge in certificate["judges"].items():
+        for side, rate in judge["outcomes"]["success"].items():
+            lines.append(f"judge of {name}: {side} {_rate(rate)}")
     return "\n".join(lines)
 
 
@@ -62,6 +71,43 @@ def _difference(each: Mapping[str, Any]) -> str:
     if each["difference"] is None or each["low"] is None:
         return f"no number, n {each['n']}"
     return f"{each['difference']:+.3g} [{each['low']:+.3g}, {each['high']:+.3g}], n {each['n']}"
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "no clip"
+    ends = [f"{name} {low:.4f} to {high:.4f}" for name, (low, high) in _intervals(rate).items()]
+    return f"{rate['right']} of {rate['n']} = {rate['value']:.4f} ({'; '.join(ends)})"
+
+
+def _intervals(rate: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {"Wilson": rate["wilson"], "Clopper-Pearson": rate["clopper_pearson"]}
+
+
+def _judge(judge: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><th>{escape(outcome.capitalize())}</th><td>{escape(_rate(rates['sensitivity']))}</td>"
+        f"<td>{escape(_rate(rates['specificity']))}</td></tr>"
+        for outcome, rates in judge["outcomes"].items()
+    )
+    played = ", ".join(
+        f"{name.replace('_', ' ')} {counts['right']} of {counts['clips']}" for name, counts in judge["attempts"].items()
+    )
+    return (
+        f"<p>{judge['clips']} clips rendered by MuJoCo, judged from their pixels: whether the grasp succeeds at the "
+        f"end, of which both rates must be at least {judge['least']:g}, and which stages it passes. Success judged "
+        f'right, by how the clip was played: {escape(played)}.</p><div class="wide"><table><thead><tr><th></th>'
+        f"<th>Sensitivity, 95 % intervals</th><th>Specificity</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _withdrawn(withdrawn: Sequence[Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><th>{escape(each['family'])}, {escape(each['metric'])}: {escape(each['above'])} above "
+        f"{escape(each['below'])}</th><td>{escape(each['why'])}</td></tr>"
+        for each in withdrawn
+    )
+    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 
 def _declarations(declarations: Sequence[Mapping[str, Any]]) -> str:

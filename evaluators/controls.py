@@ -114,10 +114,12 @@ def background(video: np.ndarray, masks: np.ndarray) -> np.ndarray:
     check_video("video", video)
     check_mask("masks", masks, video.shape[:3])
     covered = np.stack([cv2.dilate(mask.astype(np.uint8), MARGIN).astype(bool) for mask in masks])
-    uncovered = np.where(covered[..., None], np.nan, video.astype(np.float32))
     never = np.asarray(covered.all(axis=0))
-    uncovered[:, never] = 0.0
-    empty = np.rint(np.nanmedian(uncovered, axis=0)).astype(np.uint8)
+    # Sorted with what is covered last, the middle of the others is their median, many times faster than nanmedian.
+    ordered = np.sort(np.where(covered[..., None], np.inf, video.astype(np.float32)), axis=0)
+    seen = np.maximum((~covered).sum(axis=0), 1)[None, ..., None]
+    middle = [np.take_along_axis(ordered, place, axis=0)[0] for place in ((seen - 1) // 2, seen // 2)]
+    empty = np.rint(np.where(never[..., None], 0.0, (middle[0] + middle[1]) / 2)).astype(np.uint8)
     return cv2.inpaint(empty, never.astype(np.uint8), 3.0, cv2.INPAINT_TELEA)
 
 

@@ -114,6 +114,8 @@ class Background:
 
     def find(self, picture: np.ndarray, warp: np.ndarray) -> np.ndarray | None:
         """Similarity (3, 3) from reference to picture pixels, looked for around ``warp``; None where it is lost."""
+        if np.array_equal(picture[self.region], self.reference[self.region]):
+            return np.eye(3)
         found, likeness = self.sharp.find(picture, warp)
         if likeness < FOUND:
             found = warp

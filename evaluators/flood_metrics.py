@@ -93,7 +93,8 @@ METRICS = (
         "s",
         "mean",
         "lower",
-        "Of the discs and channels that the true water fills, against the true; where never filled, the clip's length.",
+        "Of the discs and channels that the true water fills, against the true; where never filled, the clip's length. "
+        "At least what is read off MuJoCo's own video.",
         _below_replay("frozen", "half_speed", "reversed", "shuffled", "other_seed"),
         digits=3,
     ),
@@ -103,7 +104,8 @@ METRICS = (
         "",
         "mean",
         "higher",
-        "Intersection over union of the water with MuJoCo's, mean over the frames after the first.",
+        "Intersection over union of the water with MuJoCo's, mean over the frames after the first; at most what is "
+        "read off MuJoCo's own video.",
         _below_replay(*_BROKEN, "half_speed", "spill"),
         digits=3,
     ),

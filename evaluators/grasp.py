@@ -6,7 +6,6 @@ What each number means, in which direction it is better and what it must rank is
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -20,6 +19,7 @@ from worldmodel.evaluators.grasp_stages import STAGES, Judgement, ghost_motion, 
 from worldmodel.evaluators.grasp_tracks import GraspTracks, command_of, track_grasp
 from worldmodel.evaluators.gripper_tracking import MAX_OPENING, Command
 from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.once import once_a_truth
 from worldmodel.truth import Camera, Truth
 
 __all__ = ["EVALUATOR", "METRICS", "GraspScore", "grasp_confusion", "judge_clip", "score_grasp", "stage_confusions"]
@@ -99,7 +99,7 @@ def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
     """
     _check(video, truth)
     tracks, verdict = judge_clip(video, truth)
-    true_tracks, true_verdict = _judge_truth(_Key(truth))
+    true_tracks, true_verdict = _judge_truth(truth)
     command, start, camera = command_of(truth), truth.position[0, 0], truth.camera
     lift, moved = lift_height(tracks, start), ghost_motion(tracks, camera, start)
     stages = {stage: verdict.passed(stage) for stage in STAGES}
@@ -152,23 +152,9 @@ def stage_confusions(scores: Sequence[GraspScore]) -> dict[str, Confusion]:
     }
 
 
-class _Key:
-    """One and the same truth, as the key of a cache."""
-
-    def __init__(self, truth: Truth) -> None:
-        self.truth = truth
-
-    def __hash__(self) -> int:
-        return id(self.truth)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.truth is other.truth
-
-
-@functools.lru_cache(maxsize=1)
-def _judge_truth(key: _Key) -> tuple[GraspTracks, Judgement]:
-    # Many clips of one truth are scored in a row.
-    return judge_clip(key.truth.video, key.truth)
+@once_a_truth
+def _judge_truth(truth: Truth) -> tuple[GraspTracks, Judgement]:
+    return judge_clip(truth.video, truth)
 
 
 def _stage_time_error(verdict: Judgement, true: Judgement, time: np.ndarray) -> float:

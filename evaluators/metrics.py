@@ -70,6 +70,11 @@ class Metric:
         if self.ranks and self.better == "none":
             raise ValueError(f"better: got 'none' for {self.name}, which ranks clips; say which way is better")
 
+    @property
+    def resolution(self) -> float:
+        """Half of the last digit that is printed: means that differ by less are one and the same number."""
+        return float(0.5 * 10.0**-self.digits / self.factor)
+
     def goodness(self, scores: list[Mapping[str, Any]]) -> np.ndarray:
         """Scores (n,) of n clips turned so that more is better; nan where the number does not exist."""
         values = np.array([np.nan if score[self.name] is None else score[self.name] for score in scores], np.float64)

@@ -41,12 +41,16 @@ def _changes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def motion_scores(video: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """``motion_px``, ``motion_excess`` and ``flow_error`` of a grey video (T, H, W) against the true one.
+    """What :func:`compare_motion` says of a grey video (T, H, W) against the true one."""
+    return compare_motion(moving_flow(video), moving_flow(reference))
+
+
+def compare_motion(own: list[np.ndarray], true: list[np.ndarray]) -> dict[str, float]:
+    """``motion_px``, ``motion_excess`` and ``flow_error`` of a clip's moving flow, see ``moving_flow``.
 
     With F the moving flow, M(F) its mean length over frames and picture, and F' that of the
     reference: M(F), M(F) / M(F') - 1 and M(F - F') / M(F'). A frozen video has 0, -1 and 1.
     """
-    own, true = moving_flow(video), moving_flow(reference)
     amount, true_amount = _amount(own), _amount(true)
     error = _amount([cv2.subtract(flow, other) for flow, other in zip(own, true, strict=True)])
     exists = true_amount > 0

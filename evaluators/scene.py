@@ -18,7 +18,8 @@ from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.drift import background_drift
 from worldmodel.evaluators.fidelity import mean_absolute_error, psnr_db, ssim_map
 from worldmodel.evaluators.metrics import Metric
-from worldmodel.evaluators.motion import motion_scores
+from worldmodel.evaluators.motion import compare_motion, moving_flow
+from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.regions import background, changed, still
 from worldmodel.evaluators.reprojection import reprojection
 from worldmodel.evaluators.revisit import returns, revisit_scores
@@ -122,9 +123,10 @@ def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | Non
         cameras: T cameras where the camera moves; otherwise ``truth.camera`` is held.
     """
     _check(video, truth, cameras)
-    scenery, changes = background(truth), changed(truth.video)
-    quiet = np.broadcast_to(still(scenery, changes), scenery.shape) if cameras is None else scenery
-    grey, true_grey = _grey(video), _grey(truth.video)
+    true = _true_picture(truth)
+    scenery, changes = true.scenery, true.changes
+    quiet = np.broadcast_to(true.still, scenery.shape) if cameras is None else scenery
+    grey, true_grey = _grey(video), true.grey
     reference = 1 if cameras is None else len(truth)
     drift_px = background_drift(grey, true_grey[:reference], quiet[:reference])
     tones = tone_error(video, truth.video, quiet)
@@ -139,13 +141,30 @@ def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | Non
         saturation_drift=saturation,
         luminance_drift=luminance,
         contrast_drift=contrast,
-        **motion_scores(grey, true_grey),
+        **compare_motion(moving_flow(grey), true.flow),
         **_score_reprojection(video, truth, cameras, quiet),
         **_score_revisits(video, truth, cameras, scenery),
         vbench_temporal_flickering=temporal_flickering(video),
         vbench_dynamic_degree_dis=dynamic_degree_dis(video, truth.fps),
         frame_tone_error=tones,
     )
+
+
+@dataclass(frozen=True)
+class _TruePicture:
+    """What is known of the true video's T frames."""
+
+    scenery: np.ndarray  # (T, H, W) bool, background
+    changes: np.ndarray  # (T, H, W) bool, differs from the first frame
+    still: np.ndarray  # (H, W) bool, background that never changes
+    grey: np.ndarray  # (T, H, W) uint8
+    flow: list[np.ndarray]  # T - 1 of (H, W, 2) px
+
+
+@once_a_truth
+def _true_picture(truth: Truth) -> _TruePicture:
+    scenery, changes, grey = background(truth), changed(truth.video), _grey(truth.video)
+    return _TruePicture(scenery, changes, still(scenery, changes), grey, moving_flow(grey))
 
 
 def _mean(values: np.ndarray) -> float:

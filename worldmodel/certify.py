@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.collect import _make_env, collect, environment_id
+from worldmodel.collect import _make_env, collect, environment_id, plan
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
+from worldmodel.evaluators.certified_judge import certify_judge
 from worldmodel.evaluators.faults import FAULTS
 from worldmodel.evaluators.metrics import Evaluator
-from worldmodel.evaluators.registry import evaluator_of
+from worldmodel.evaluators.registry import evaluator_of, family_of
 from worldmodel.evaluators.results import plain, write_results
+from worldmodel.processes import finish
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.video_files import through_h264
 from worldmodel.truth import Truth
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SEED = 3_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
+JUDGED_SCENES = 2  # for each scene of a family, of those on which its judge of success is tried
 COMMON = ("frozen", "half_speed", "vanish", "teleport", "reversed", "shuffled", "other_seed", *FAULTS)
 
 
@@ -42,9 +44,10 @@ class Course:
         env: short name of the environment.
         judged_as: what judges its clips, see ``worldmodel.evaluators.registry``.
         controls: what is made from each true clip, beside the replay and its H.264 copy.
-        policies: under which its scenes are recorded; the default one if empty.
+        policies: under which its scenes are played, in turns; the default one if empty.
         options: of the environment.
         embedded: whether the embedded model knows these clips, so that its autoencoder is a ceiling.
+        judged: whether there is a judge of success, whose sensitivity and specificity are certified too.
     """
 
     env: str
@@ -53,13 +56,16 @@ class Course:
     policies: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     embedded: bool = False
+    judged: bool = False
 
 
 COURSES = {
     "free fall": Course(
         "free-fall", "worldmodel/FreeFall-v0", (*COMMON, "linear", "half_gravity", "double_gravity"), embedded=True
     ),
-    "grasp": Course("grasp", "worldmodel/Grasp-v0", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close")),
+    "grasp": Course(
+        "grasp", "worldmodel/Grasp-v0", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close"), judged=True
+    ),
     "graph agent": Course(
         "graph-traversal", "worldmodel/GraphTraversal-v0", (*COMMON, "wall_crossing"), ("shortest", "wrong_branch")
     ),
@@ -81,8 +87,9 @@ def run_certify(
 ) -> tuple[dict[str, Any], Path]:
     """Certify families (all if empty) on ``scenes`` scenes each; prints a table, returns the JSON and the page.
 
-    The JSON is written to ``certificate/certificate.json`` and to ``copy``. Truth and scores are kept under
-    ``out``, so an interrupted run goes on where it stopped.
+    The JSON is written to ``certificate/certificate.json`` and to ``copy``. Truth and the scores of each finished
+    scene are kept under ``out``, so an interrupted run goes on where it stopped; scores that other code has made
+    are not used.
 
     Raises:
         ValueError: an unknown family, too few scenes, or ``out`` holds something else.
@@ -96,22 +103,48 @@ def run_certify(
     if out.exists() and any(out.iterdir()) and not (out / "certificate").is_dir():
         raise ValueError(f"out: got {out}, which holds something else, expected a new folder; choose another")
     (out / "certificate").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    declarations: list[Declaration] = []
-    tables: dict[str, Any] = {}
-    for name in families:
-        folder = out / name.replace(" ", "_")
-        scores = _score_course(COURSES[name], folder, scenes, image_size, workers)
-        evaluator = evaluator_of(COURSES[name].judged_as)
-        declarations += certify(name, evaluator.metrics, scores, rng)
-        tables[name] = summarise(evaluator, scores)
-    document = plain({"scenes": scenes, "declarations": [each.to_dict() for each in declarations], "tables": tables})
+    parts = {name: _certify_family(name, out, scenes, image_size, workers) for name in families}
+    document = plain(
+        {
+            "scenes": scenes,
+            "seed": SEED,
+            "image_size": image_size,
+            "declarations": [each.to_dict() for part in parts.values() for each in part.declarations],
+            "withdrawn": [each for part in parts.values() for each in part.withdrawn],
+            "judges": {name: judge for part in parts.values() for name, judge in part.judges.items()},
+            "tables": {name: part.table for name, part in parts.items()},
+        }
+    )
     print(text_table(document))
     for path in (out / "certificate" / "certificate.json", *([copy] if copy else [])):
         write_results(path, document)
     page = out / "certificate" / "certificate.html"
     write_page(page, document)
     return document, page
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the certificate says of one family."""
+
+    declarations: list[Declaration]
+    withdrawn: list[dict[str, str]]
+    judges: dict[str, Any]
+    table: dict[str, Any]
+
+
+def _certify_family(name: str, out: Path, scenes: int, image_size: int, workers: int | None) -> _Part:
+    course, folder = COURSES[name], out / name.replace(" ", "_")
+    evaluator = evaluator_of(course.judged_as)
+    scores = _score_course(course, folder, scenes, image_size, workers)
+    declarations, judges = certify(name, evaluator.metrics, scores, np.random.default_rng(BOOTSTRAP_SEED)), {}
+    if course.judged:
+        verdicts = _judge(folder, JUDGED_SCENES * scenes, image_size, workers)
+        declared, judges[name] = certify_judge(name, verdicts["replay"])
+        _, judges[f"{name}, through H.264"] = certify_judge(name, verdicts["h264"])
+        declarations += declared
+    withdrawn = [{"family": name, **each.to_dict()} for each in family_of(course.judged_as).withdrawn]
+    return _Part(declarations, withdrawn, judges, summarise(evaluator, scores))
 
 
 def clips(
@@ -122,14 +155,10 @@ def clips(
     yield "h264", through_h264(truth.video, truth.fps)
     makers = _makers(truth, other, env, rng)
     for kind in course.controls:
-        video = makers[kind]()
-        if video is not None:
-            yield kind, video
+        yield kind, makers[kind]()
 
 
-def _makers(
-    truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator
-) -> dict[str, Callable[[], np.ndarray | None]]:
+def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator) -> dict[str, Callable[[], np.ndarray]]:
     from worldmodel import grasp_controls, traversal_controls
     from worldmodel.evaluators import controls
 
@@ -145,8 +174,8 @@ def _makers(
         **{name: functools.partial(fault, truth.video) for name, fault in FAULTS.items()},
         "half_gravity": lambda: _with_gravity(env, truth, 0.5),
         "double_gravity": lambda: _with_gravity(env, truth, 2.0),
-        "ghost_lift": lambda: None if truth.success else grasp_controls.ghost_lift(env, truth),
-        "knock_off": lambda: None if truth.success else grasp_controls.knock_off(env, truth),
+        "ghost_lift": lambda: grasp_controls.ghost_lift(env, truth),
+        "knock_off": lambda: grasp_controls.knock_off(env, truth),
         "wall_crossing": lambda: traversal_controls.wall_crossing(env, truth),
         "spill": lambda: traversal_controls.spill(truth),
     }
@@ -158,48 +187,47 @@ def _with_gravity(env: SceneEnv, truth: Truth, factor: float) -> np.ndarray:
 
 
 def _score_course(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list]:
-    """Kind of clip -> one score a scene and policy (None where there is no such clip)."""
-    count = scenes * max(1, len(course.policies))
+    """Kind of clip -> one score a scene."""
     store = collect(
         folder / "truth",
         course.env,
-        episodes=count,
+        episodes=scenes * max(1, len(course.policies)),
         seed=SEED,
         image_size=image_size,
         policies=course.policies,
         options=course.options,
         workers=workers,
     )
-    keys = store.keys()[:count]
+    keys = _in_turns(course, scenes)
     if course.embedded:
         _reconstruct(store, folder / "autoencoder", keys)
-    missing = [key for key in keys if not _score_path(folder, key).exists()]
-    with tqdm(total=len(keys), initial=len(keys) - len(missing), desc=f"certify {folder.name}", unit="clip") as bar:
-        for _ in _score_all(course, folder, missing, keys, workers):
-            bar.update()
-    rows = [json.loads(_score_path(folder, key).read_text()) for key in keys]
+    scored = _scores_folder(folder)
+    others = dict(zip(keys, keys[1:] + keys[:1], strict=True))
+    jobs = [(course, folder, scored, key, others[key]) for key in keys if not _path(scored, key).exists()]
+    _finish(_score_scene, jobs, f"certify {folder.name}", len(keys), workers)
+    rows = [json.loads(_path(scored, key).read_text()) for key in keys]
     kinds = list(dict.fromkeys(kind for row in rows for kind in row))
-    return {kind: [row.get(kind) for row in rows] for kind in kinds}
+    return {kind: [row[kind] for row in rows] for kind in kinds}
 
 
-def _score_all(course: Course, folder: Path, missing: list[str], keys: list[str], workers: int | None) -> Iterator[str]:
-    jobs = [
-        (course, folder, key, keys[(keys.index(key) + max(1, len(course.policies))) % len(keys)]) for key in missing
-    ]
-    if (workers or os.cpu_count() or 1) == 1 or len(jobs) < 4:
-        yield from (_score_scene(*job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
-        try:
-            for done in as_completed([pool.submit(_score_scene, *job) for job in jobs]):
-                yield done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _in_turns(course: Course, scenes: int) -> list[str]:
+    """Keys of the clips that are scored: one of each scene, under its policies in turns."""
+    policies = course.policies or ("",)
+    planned = plan(scenes * len(policies), SEED, policies)
+    return [planned[scene * len(policies) + scene % len(policies)].key for scene in range(scenes)]
 
 
-def _score_scene(course: Course, folder: Path, key: str, other: str) -> str:
+def _finish(function: Callable[..., Any], jobs: Sequence[Any], label: str, total: int, workers: int | None) -> None:
+    """Do the jobs that are left of ``total``, with a progress bar."""
+    with (
+        tqdm(total=total, initial=total - len(jobs), desc=label, unit="clip") as bar,
+        contextlib.closing(finish(function, jobs, workers)) as results,
+    ):
+        for _ in results:
+            bar.update()
+
+
+def _score_scene(course: Course, folder: Path, scored: Path, key: str, other: str) -> None:
     """Score all clips made of one true clip; the file appears only when it is complete."""
     store = EpisodeStore.open(folder / "truth", "truth")
     truth = store.read_truth(key)
@@ -209,8 +237,24 @@ def _score_scene(course: Course, folder: Path, key: str, other: str) -> str:
         made["autoencoder"] = EpisodeStore.open(folder / "autoencoder", "rollout").array(key, "video").data
     score = evaluator_of(course.judged_as).score
     row = {kind: plain(score(video, truth).to_dict()) for kind, video in made.items()}
-    write_results(_score_path(folder, key), row)
-    return key
+    write_results(_path(scored, key), row)
+
+
+def _judge(folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list[dict[str, Any]]]:
+    """Verdicts by kind of clip, see :mod:`~worldmodel.grasp_judge`."""
+    judged = _scores_folder(folder) / "judged"
+    judged.mkdir(exist_ok=True)
+    seeds = range(SEED, SEED + scenes)
+    jobs = [(judged, seed, image_size) for seed in seeds if not _path(judged, str(seed)).exists()]
+    _finish(_judge_scene, jobs, f"judge {folder.name}", scenes, workers)
+    rows = [json.loads(_path(judged, str(seed)).read_text()) for seed in seeds]
+    return {kind: [verdict for row in rows for verdict in row[kind]] for kind in rows[0]}
+
+
+def _judge_scene(judged: Path, seed: int, image_size: int) -> None:
+    from worldmodel.grasp_judge import judged_attempts
+
+    write_results(_path(judged, str(seed)), judged_attempts(seed, image_size))
 
 
 @functools.lru_cache(maxsize=1)
@@ -227,10 +271,25 @@ def _reconstruct(store: EpisodeStore, out: Path, keys: list[str]) -> None:
     reconstruct(worldmodel.load("tiny"), store, out, keys=keys)
 
 
-def _score_path(folder: Path, key: str) -> Path:
-    path = folder / "scores" / f"{key}.json"
-    path.parent.mkdir(exist_ok=True)
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.json"
+
+
+def _scores_folder(folder: Path) -> Path:
+    """Where the scores of a family are that the code as it is now has made."""
+    path = folder / f"scores-{_code()}"
+    path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> str:
+    """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
+    from worldmodel import evaluators, grasp_controls, grasp_judge, traversal_controls
+
+    modules = [Path(each.__file__) for each in (grasp_controls, grasp_judge, traversal_controls)]
+    sources = sorted(Path(evaluators.__path__[0]).glob("*.py")) + modules + [Path(__file__)]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 
 def summarise(evaluator: Evaluator, scores: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> dict[str, Any]:

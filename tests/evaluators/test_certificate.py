@@ -47,6 +47,22 @@ def test_no_control_may_beat_the_replay_though_nothing_declares_it():
     assert ("replay", "h264", False) not in found, "a ceiling is no control"
 
 
+def test_what_prints_alike_is_alike():
+    clips = scores(replay=1.0)
+    clips["vanish"] = [{"m": each["m"] - 0.004} for each in clips["replay"]]
+    clips["teleport"] = [{"m": each["m"] - 0.006} for each in clips["replay"]]
+    found = checked(metric(ranks=()), clips)
+    assert found["replay", "vanish", False].holds and not found["replay", "teleport", False].holds
+
+
+def test_several_clips_of_one_scene_are_one_witness():
+    clips = scores(replay=1.0, frozen=1.03)
+    alone = certify("a family", [metric()], clips, np.random.default_rng(0))[0]
+    together = certify("a family", [metric()], clips, np.random.default_rng(0), scenes=np.arange(N) // 6)[0]
+    assert (alone.n, together.n) == (N, N // 6)
+    assert together.difference == alone.difference
+
+
 def test_what_only_describes_is_not_checked():
     assert not checked(metric("none", ()), scores(replay=1.0, frozen=0.0))
 

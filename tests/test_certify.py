@@ -1,0 +1,69 @@
+"""The command's run: it goes on where it stopped, and its documents say what held."""
+
+import json
+
+import pytest
+
+from worldmodel import certify as command
+from worldmodel.certify import COMMON, COURSES, Course, run_certify
+
+CONTROLS = (*COMMON, "linear", "half_gravity", "double_gravity")
+
+
+@pytest.fixture
+def one_family(monkeypatch):
+    monkeypatch.setattr(command, "COURSES", {"free fall": Course("free-fall", "worldmodel/FreeFall-v0", CONTROLS)})
+
+
+def scores_in(out):
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("free_fall/scores-*/*.json")}
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(one_family, monkeypatch, tmp_path):
+    score, done = command._score_scene, []
+
+    def stop_at_the_second(*job):
+        if done:
+            raise KeyboardInterrupt
+        score(*job)
+        done.append(job)
+
+    monkeypatch.setattr(command, "_score_scene", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run_certify(tmp_path, scenes=2, workers=1)
+    (first,) = scores_in(tmp_path).items()
+    assert not (tmp_path / "certificate" / "certificate.json").exists()
+
+    monkeypatch.setattr(command, "_score_scene", score)
+    document, page = run_certify(tmp_path, scenes=2, workers=1, copy=tmp_path / "copy.json")
+    assert len(scores_in(tmp_path)) == 2 and first in scores_in(tmp_path).items()
+    assert json.loads((tmp_path / "copy.json").read_text()) == document
+    assert page.read_text().count("<h2>") >= 3
+    for each in document["declarations"]:
+        assert {"family", "metric", "above", "below", "n", "holds"} <= each.keys()
+        assert each["n"] <= 2 and isinstance(each["holds"], bool)
+    centroid = [each for each in document["declarations"] if each["metric"] == "centroid_error_px"]
+    assert all(each["holds"] for each in centroid) and {each["below"] for each in centroid} == set(CONTROLS)
+
+    monkeypatch.setattr(command, "_code", lambda: "changed")
+    monkeypatch.setattr(command, "_score_scene", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):  # scores of other code are not used
+        run_certify(tmp_path, scenes=2, workers=1)
+
+
+def test_every_policy_has_its_turn():
+    keys = command._in_turns(COURSES["grasp"], 3)
+    assert [key.split("-")[1] for key in keys] == ["expert", "no_close", "expert"]
+    assert len({key.split("-")[0] for key in keys}) == 3
+    assert len(command._in_turns(COURSES["free fall"], 3)) == 3
+
+
+def test_bad_requests_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="families: got 'pool', expected some of free fall"):
+        run_certify(tmp_path / "new", families=["pool"])
+    with pytest.raises(ValueError, match="scenes: got 1"):
+        run_certify(tmp_path / "new", scenes=1)
+    (tmp_path / "something").write_text("else")
+    with pytest.raises(ValueError, match="holds something else"):
+        run_certify(tmp_path)
+    assert not (tmp_path / "new").exists()
