@@ -102,7 +102,7 @@ def score_flood(video: np.ndarray, truth: Truth) -> FloodScore:
     check_clip(video, truth)
     check_fields(truth.scene, (*GRAPH, "flood_speed"))
     floor_mask(truth)
-    parts = graph_parts(truth)
+    parts = _parts(truth)
     registration = _registered(video, truth)
     wet, damp = water_masks(registration.video, truth)
     shares = wet_shares(wet, parts)
@@ -148,10 +148,20 @@ class _Reading(NamedTuple):
 @once_a_truth
 def _true_reading(truth: Truth) -> _Reading:
     """How far what is read off MuJoCo's own video is from MuJoCo; brighter water may be nearer by chance."""
-    parts = graph_parts(truth)
+    parts = _parts(truth)
     wet, _ = water_masks(_registered(truth.video, truth).video, truth)
     flow = _flow(wet_shares(wet, parts), parts, truth)
     return _Reading(_time_error(flow, _due(parts, truth), truth), _iou(wet[1:], truth.mask[1:]))
+
+
+@once_a_truth
+def _parts(truth: Truth) -> Parts:
+    return graph_parts(truth)
+
+
+@once_a_truth
+def _true_cover(truth: Truth) -> np.ndarray:
+    return covered(truth.video, truth)
 
 
 def _registered(video: np.ndarray, truth: Truth) -> Registration:
@@ -239,7 +249,7 @@ def _faults(
     jumped = jumps(wet, reach, LEAST_PIECE * float(np.median(discs)))
     spilt, kept = outside(wet, parts.floor, MARGIN), kept_wet(wet, damp)
     spill = spilt.sum(axis=(1, 2)) / parts.floor.sum()
-    same = structure(covered(registration.video, truth), covered(truth.video, truth), ignored=wet & ~parts.floor)
+    same = structure(covered(registration.video, truth), _true_cover(truth), ignored=wet & ~parts.floor)
     faults = (jumped > 0) | (spill > MAX_SPILL) | (kept < MIN_KEPT) | (same < MIN_STRUCTURE) | ~registration.held
     faults[0] = False
     return faults, {

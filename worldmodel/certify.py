@@ -30,7 +30,7 @@ from worldmodel.truth import Truth
 if TYPE_CHECKING:
     from worldmodel.envs.scene_env import SceneEnv
 
-SEED = 3_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
+SEED = 4_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
 JUDGED_SCENES = 2  # for each scene of a family, of those on which its judge of success is tried
 COMMON = ("frozen", "half_speed", "vanish", "teleport", "reversed", "shuffled", "other_seed", *FAULTS)
