@@ -11,6 +11,7 @@ from worldmodel.rollout import in_sequence
 from worldmodel.sampling import PredictPerturb
 from worldmodel.stopping import StopRule
 from worldmodel.storage import EpisodeStore
+from worldmodel.videos import RolloutStore
 
 REFINE = PredictPerturb(plan=[(0.0, 0.5, 2)], threshold=0.2)
 NEW = 8  # frames of a chunk of 9 after one given frame
@@ -42,6 +43,22 @@ def test_a_rollout_is_a_loop_over_step(model, frames):
     np.testing.assert_array_equal(looped.latents, whole.latents[:, :, 1:])
     np.testing.assert_array_equal(looped.nfe, whole.nfe)
     assert whole.video.shape == (3, 1 + 3 * NEW, 32, 32, 3)
+
+
+def test_a_refined_rollout_keeps_where_the_model_disagreed_with_itself(model, frames, tmp_path):
+    whole = roll(model, frames, horizon=2 * NEW, refine=REFINE)
+    maps = whole.uncertainty_maps
+    assert maps.shape == (3, whole.latents.shape[2], *whole.latents.shape[3:]) and maps.dtype == np.float16
+    assert (maps[:, 0] == 0).all() and (maps[:, 1:].reshape(3, -1).max(axis=1) > 0).all()
+    alone = roll(model, frames[1:2], seeds=[1], horizon=2 * NEW, refine=REFINE)
+    np.testing.assert_allclose(alone.uncertainty_maps[0], maps[1], atol=2e-3)
+    assert roll(model, frames).uncertainty_maps is None
+    store = EpisodeStore.create(tmp_path / "rollouts", "rollout")
+    for index in range(3):
+        store.write_rollout(f"{index}", whole, index)
+    np.testing.assert_array_equal(store.read_rollout().uncertainty_maps, maps)
+    clip = RolloutStore(tmp_path / "rollouts", store.keys()).read("2")
+    np.testing.assert_array_equal(clip.uncertainty, maps[2])
 
 
 def test_the_first_chunk_is_a_rollout_of_one_chunk(model, frames):

@@ -44,6 +44,7 @@ class Chunk:
     nfe: np.ndarray  # (B,) int64
     uncertainty: np.ndarray  # (B,) float64, nan without a stop rule and where the rollout had ended before
     ended: np.ndarray  # (B,) bool, rollouts that ended before or with this chunk
+    maps: np.ndarray | None = None  # (B, T', H', W') float16, uncertainty in the last iteration of refinement
 
     def rollout(self, with_given: bool, stopping: bool, **common: Any) -> Rollout:
         """The chunk as a piece of a rollout, with or without the frames it went on from."""
@@ -55,6 +56,7 @@ class Chunk:
             latents=self.latents[:, :, 0 if with_given else self.given_latents :],
             nfe=self.nfe,
             uncertainty=self.uncertainty[:, None] if stopping else None,
+            uncertainty_maps=None if self.maps is None else self.maps[:, 0 if with_given else self.given_latents :],
             ends=trusted if stopping else None,
             **common,
         )
@@ -68,7 +70,7 @@ def imagine_chunk(
     if len(running) == len(state):
         chunk = _sampled(backend, state, settings, advance)
     else:
-        chunk = _still(backend, state)
+        chunk = _still(backend, state, settings.refine is not None)
         if len(running):
             chunk = _filled(chunk, _sampled(backend, running, settings, advance), ~state.ended)
     frames, latents = settings.handover.keep(backend, chunk.video, chunk.latents)
@@ -90,7 +92,13 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
     x = noise.initial(given.new_empty(len(state), *backend.latent_shape))
     nfe = torch.zeros(len(state), dtype=torch.int64, device=x.device)
 
+    maps = None if settings.refine is None else torch.zeros(len(state), *backend.latent_shape[1:], device=x.device)
+
     def count(step: dict[str, Any]) -> None:
+        for found in step["refinement"]:
+            if "uncertainty" in found and maps is not None:
+                seen = torch.where(found["free"], found["uncertainty"].float(), 0.0)[:, 0]
+                maps[found["active"]] = seen[found["active"]]
         nfe.add_(step["evaluations"])
         advance(int(step["evaluations"].sum()))
 
@@ -105,10 +113,19 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
         nfe.add_(1)
         advance(len(state))
     frames = 1 + (given.shape[2] - 1) * backend.frames_per_latent
-    return Chunk(backend.decode(z), z.cpu().numpy(), frames, given.shape[2], nfe.cpu().numpy(), uncertainty, over)
+    return Chunk(
+        video=backend.decode(z),
+        latents=z.cpu().numpy(),
+        given=frames,
+        given_latents=given.shape[2],
+        nfe=nfe.cpu().numpy(),
+        uncertainty=uncertainty,
+        ended=over,
+        maps=None if maps is None else maps.half().cpu().numpy(),
+    )
 
 
-def _still(backend: Backend, state: State) -> Chunk:
+def _still(backend: Backend, state: State, refined: bool) -> Chunk:
     """What ended samples show: their last frame, for no evaluation."""
     batch, given = state.frames.shape[:2]
     given_latents = 1 + (given - 1) // backend.frames_per_latent
@@ -121,13 +138,15 @@ def _still(backend: Backend, state: State) -> Chunk:
         nfe=np.zeros(batch, np.int64),
         uncertainty=np.full(batch, np.nan),
         ended=np.ones(batch, bool),
+        maps=np.zeros((batch, *backend.latent_shape[1:]), np.float16) if refined else None,
     )
 
 
 def _filled(chunk: Chunk, rows: Chunk, where: np.ndarray) -> Chunk:
     """``chunk`` with the samples ``where`` (B,) bool taken from the smaller one."""
-    for name in ("video", "latents", "nfe", "uncertainty", "ended"):
-        getattr(chunk, name)[where] = getattr(rows, name)
+    for name in ("video", "latents", "nfe", "uncertainty", "ended", "maps"):
+        if getattr(chunk, name) is not None:
+            getattr(chunk, name)[where] = getattr(rows, name)
     return chunk
 
 

@@ -12,18 +12,20 @@ from worldmodel.rollout import Rollout
 from worldmodel.storage.arrays import Array
 from worldmodel.storage.format import StoreError, float_or_nan, optional_float, short
 
-ARRAYS = ("video", "actions", "latents", "uncertainty")
+ARRAYS = ("video", "actions", "latents", "uncertainty", "uncertainty_maps")
 DIMENSIONS = {
     "video": ("time", "height", "width", "channel"),
     "actions": ("step", "action"),
     "latents": ("latent_channel", "latent_time", "latent_height", "latent_width"),
     "uncertainty": ("chunk",),
+    "uncertainty_maps": ("latent_time", "latent_height", "latent_width"),
 }
 UNITS = {
     "video": "sRGB, 0 to 255",
     "actions": "as given to the model",
     "latents": "as the model's denoiser sees them",
     "uncertainty": "latent units, see worldmodel.stopping",
+    "uncertainty_maps": "latent units, of the last iteration of refinement, 0 where a frame was given",
 }
 # Samples of one batch agree in these.
 SHARED = ("fps", "provenance", "arrays")
@@ -89,7 +91,15 @@ def _check(rollout: Rollout, index: int) -> None:
         raise StoreError(f"rollout.video: got {video.dtype} {video.shape}, expected uint8 (B, T, H, W, 3); convert it")
     if not 0 <= index < len(rollout):
         raise StoreError(f"index: got {index}, expected 0 to {len(rollout) - 1}, a sample of the batch; change it")
-    for name, axes in (("seeds", 1), ("nfe", 1), ("ends", 1), ("actions", 3), ("latents", 5), ("uncertainty", 2)):
+    for name, axes in (
+        ("seeds", 1),
+        ("nfe", 1),
+        ("ends", 1),
+        ("actions", 3),
+        ("latents", 5),
+        ("uncertainty", 2),
+        ("uncertainty_maps", 4),
+    ):
         value, kinds = getattr(rollout, name), "iu" if axes == 1 else "biuf"
         if value is not None and (value.ndim != axes or value.dtype.kind not in kinds):
             expected = "whole numbers (B,)" if axes == 1 else f"numbers with {axes} axes"
