@@ -1,0 +1,72 @@
+"""Random Wan pipelines, small enough for any test, of every kind of conditioning."""
+
+import torch
+from diffusers import (
+    AutoencoderKLWan,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+
+TEXT = 32
+
+
+def transformer(in_channels: int, seed: int, z_dim: int = 16, image_dim: int | None = None) -> WanTransformer3DModel:
+    torch.manual_seed(seed)
+    return WanTransformer3DModel(
+        in_channels=in_channels,
+        out_channels=z_dim,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        text_dim=TEXT,
+        freq_dim=256,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        image_dim=image_dim,
+        added_kv_proj_dim=None if image_dim is None else 24,
+    ).eval()
+
+
+def vae() -> AutoencoderKLWan:
+    torch.manual_seed(0)
+    return AutoencoderKLWan(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    ).eval()
+
+
+def scheduler(shift: float = 3.0) -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
+
+
+def text_to_video(experts: int = 1, expand_timesteps: bool = False) -> WanPipeline:
+    """Wan2.1 T2V, or with two experts Wan2.2 T2V-A14B, or with expand_timesteps TI2V-5B."""
+    return WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=vae(),
+        scheduler=scheduler(),
+        transformer=transformer(16, 1),
+        transformer_2=transformer(16, 2) if experts == 2 else None,
+        boundary_ratio=0.875 if experts == 2 else None,
+        expand_timesteps=expand_timesteps,
+    )
+
+
+def image_to_video(
+    experts: int = 1, expand_timesteps: bool = False, image_dim: int | None = None
+) -> WanImageToVideoPipeline:
+    """Wan2.1 I2V (with image_dim), or Wan2.2 I2V-A14B (two experts), or TI2V-5B (expand_timesteps)."""
+    channels = 16 if expand_timesteps else 36
+    return WanImageToVideoPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=vae(),
+        scheduler=scheduler(),
+        transformer=transformer(channels, 1, image_dim=image_dim),
+        transformer_2=transformer(channels, 2) if experts == 2 else None,
+        boundary_ratio=0.9 if experts == 2 else None,
+        expand_timesteps=expand_timesteps,
+    )
