@@ -62,7 +62,7 @@ def sample(
     _check_start(x)
     visits = check_refine(refine, levels)
     evaluate = CheckedDenoiser(denoise, x) if refine is None else refine.evaluator(denoise, x, visits)
-    fresh = _checked_noise(noise, seeds, x, _first_draw(visits, refine, take_step))
+    fresh = checked_noise(noise_source(noise, seeds, len(x)), x, _first_draw(visits, refine, take_step))
     history: Any = None
     found: list[dict[str, Any]]
     reached = 0  # index of the noise level of x
@@ -128,15 +128,18 @@ def _first_draw(visits: list[Visit], refine: Planned | None, solver: Solver) -> 
     return (0, 0) if solver.stochastic and len(visits) > 1 else None
 
 
-def _checked_noise(
-    noise: Noise | None, seeds: Sequence[int] | np.ndarray | None, x: Tensor, first: tuple[int, int] | None
-) -> Noise:
-    """The noise source with its draws checked; the first is made at once, so that a malformed source is refused."""
+def noise_source(noise: Noise | None, seeds: Sequence[int] | np.ndarray | None, batch: int) -> Noise:
+    """The source that ``noise`` and ``seeds`` of :func:`sample` mean for so many samples, or an error."""
     if noise is not None and seeds is not None:
         raise ValueError("seeds: got seeds beside noise, expected one of the two; drop one")
-    source = KeyedNoise(range(len(x)) if seeds is None else seeds) if noise is None else noise
-    if isinstance(source, KeyedNoise) and len(source.seeds) != len(x):
-        raise ValueError(f"seeds: got {len(source.seeds)}, expected {len(x)}, one for each sample; add or drop")
+    source = KeyedNoise(range(batch) if seeds is None else seeds) if noise is None else noise
+    if isinstance(source, KeyedNoise) and len(source.seeds) != batch:
+        raise ValueError(f"seeds: got {len(source.seeds)}, expected {batch}, one for each sample; add or drop")
+    return source
+
+
+def checked_noise(source: Noise, x: Tensor, first: tuple[int, int] | None = None) -> Noise:
+    """A source with its draws checked; the first is made at once, so that a malformed source is refused."""
 
     def fresh(step: int, iteration: int, like: Tensor) -> Tensor:
         drawn = kept.pop((step, iteration), None)
