@@ -36,6 +36,7 @@ from worldmodel.collect import collect, episode_name
 
 TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 8000
 SEED_STRIDE = 100_000_000  # from one noise seed of a scene to its next
+UNFINISHED = "time is up; run the same command to go on"
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,13 @@ def main(study: Study) -> None:
             scores |= desk.run("tuning", stage, folder / str(TUNING_SEED), tuning, 1)
             tuned += stage
         rows = compared(mean_errors(scores), tuned, model.backend.sigmas)
-        found = desk.run("held_out", list(rows.values()), folder / str(HELD_OUT_SEED), held_out, study.seeds)
+        found = desk.run(
+            "held_out", list(rows.values()), folder / str(HELD_OUT_SEED), held_out, study.seeds, whole=False
+        )
     settings = {"model": model.recipe.name, "weights_sha256": model.backend.weights_hash, "device": "cpu"}
     print(write_tables(study.out, rows, found, tuned, scores, settings))
+    if len(found["base"]) < study.scenes * study.seeds:
+        sys.exit(UNFINISHED)
 
 
 class Desk:
@@ -83,29 +88,41 @@ class Desk:
         self._study, self._pool, self._deadline = study, pool, deadline
 
     def run(
-        self, part: str, methods: Sequence[Method], truth: Path, keys: Sequence[str], seeds: int
+        self,
+        part: str,
+        methods: Sequence[Method],
+        truth: Path,
+        keys: Sequence[str],
+        seeds: int,
+        whole: bool = True,
     ) -> dict[str, list[dict[str, Any]]]:
-        """Entries of every method, all scenes and seeds; block by block, so that methods advance together."""
-        units = {
-            self._study.out / part / method.name.replace(" ", "_") / f"{seed}-{first:04d}.json": Unit(
-                method, self._study.model, truth, tuple(keys[first : first + self._study.block]), seed * SEED_STRIDE
-            )
-            for seed in range(seeds)
+        """Entries of every method on the same clips; block by block, so that the methods advance together.
+
+        If time runs out, the program ends, or else, unless it must be ``whole``, the finished blocks are returned.
+        """
+        blocks = [
+            {
+                self._study.out / part / method.name.replace(" ", "_") / f"{seed}-{first:04d}.json": Unit(
+                    method, self._study.model, truth, tuple(keys[first : first + self._study.block]), seed * SEED_STRIDE
+                )
+                for method in methods
+            }
             for first in range(0, len(keys), self._study.block)
-            for method in methods
-        }
+            for seed in range(seeds)
+        ]
+        units = {path: unit for block in blocks for path, unit in block.items()}
         missing = {path: unit for path, unit in units.items() if not _is_kept(path, unit)}
         with tqdm(total=len(units), initial=len(units) - len(missing), desc=part, unit="unit") as bar:
             for path, entries in self._finished(missing):
                 _keep(path, missing[path], entries)
                 bar.update()
+        complete = [block for block in blocks if all(path.exists() for path in block)]
+        if not complete or (whole and len(complete) < len(blocks)):
+            sys.exit(UNFINISHED)
         found: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
-        for path, unit in units.items():
-            if not path.exists():
-                sys.exit("time is up; run the same command to go on")
-            found[unit.method.name] += [
-                {"seed": unit.seed, **entry} for entry in json.loads(path.read_text())["entries"]
-            ]
+        for path, unit in (each for block in complete for each in block.items()):
+            entries = json.loads(path.read_text())["entries"]
+            found[unit.method.name] += [{"seed": unit.seed, **entry} for entry in entries]
         return found
 
     def _finished(self, missing: dict[Path, Unit]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:

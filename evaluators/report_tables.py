@@ -144,6 +144,9 @@ def _costs(family: Mapping[str, Any]) -> str:
             name: plain_cell(r["seconds_per_clip"], "{:.2f}") for name, r in family["rows"].items()
         },
         "Failed videos<small>charged</small>": {name: str(r["failures"]) for name, r in family["rows"].items()},
+        "Over-refined<small>clips whose settled tone refinement changed</small>": {
+            name: str(r.get("over_refined", 0)) for name, r in family["rows"].items()
+        },
     }
     empty = {"–", "0"}
     return "".join(

@@ -20,9 +20,11 @@ Schema (``null`` stands for a number that does not exist)::
             "nfe": 34,                   mean model evaluations a clip; 0 without a model, null if unknown
             "seconds_per_clip": 0.21,
             "failures": 1,               videos that could not be judged; they are charged, see ``scoring.py``
+            "over_refined": 0,           clips whose settled places refinement changed, see ``over_refinement.py``
             "clips": [{"clip": index in scenes, "sample": 0, "seed", "fps",
                        "sha256": of the video's file, or else of its frames, "failure": null or the reason,
-                       "nfe", "seconds", "tracks": {name: (T, 2) px, what was followed},
+                       "nfe", "seconds", "drift": null or [tone shift, growth] of each chunk, see
+                       ``sampling/guard.py``, "tracks": {name: (T, 2) px, what was followed},
                        "score": {every number}}]
           }
         },

@@ -14,7 +14,7 @@ from worldmodel.backends.cosmos25 import Cosmos25Backend as Backend
 from worldmodel.handover import Handover
 from worldmodel.noise import KeyedNoise
 from worldmodel.rollout import Rollout
-from worldmodel.sampling import sample
+from worldmodel.sampling import Record, sample
 from worldmodel.sampling.plan import Planned
 from worldmodel.state import State
 from worldmodel.stopping import StopRule
@@ -45,6 +45,7 @@ class Chunk:
     uncertainty: np.ndarray  # (B,) float64, nan without a stop rule and where the rollout had ended before
     ended: np.ndarray  # (B,) bool, rollouts that ended before or with this chunk
     maps: np.ndarray | None = None  # (B, T', H', W') float16, uncertainty in the last iteration of refinement
+    drift: np.ndarray | None = None  # (B, 2) float64, see worldmodel.sampling.guard; nan where nothing was refined
 
     def rollout(self, with_given: bool, stopping: bool, **common: Any) -> Rollout:
         """The chunk as a piece of a rollout, with or without the frames it went on from."""
@@ -57,6 +58,7 @@ class Chunk:
             nfe=self.nfe,
             uncertainty=self.uncertainty[:, None] if stopping else None,
             uncertainty_maps=None if self.maps is None else self.maps[:, 0 if with_given else self.given_latents :],
+            drift=None if self.drift is None else self.drift[:, None],
             ends=trusted if stopping else None,
             **common,
         )
@@ -90,8 +92,8 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
     noise = KeyedNoise(state.seeds, state.chunk, lineages=state.lineages)
     given = settings.handover.given(backend, state)
     x = noise.initial(given.new_empty(len(state), *backend.latent_shape))
+    record = Record()
     nfe = torch.zeros(len(state), dtype=torch.int64, device=x.device)
-
     maps = None if settings.refine is None else torch.zeros(len(state), *backend.latent_shape[1:], device=x.device)
 
     def count(step: dict[str, Any]) -> None:
@@ -99,6 +101,7 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
             if "uncertainty" in found and maps is not None:
                 seen = torch.where(found["free"], found["uncertainty"].float(), 0.0)[:, 0]
                 maps[found["active"]] = seen[found["active"]]
+        record(step)
         nfe.add_(step["evaluations"])
         advance(int(step["evaluations"].sum()))
 
@@ -122,6 +125,7 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
         uncertainty=uncertainty,
         ended=over,
         maps=None if maps is None else maps.half().cpu().numpy(),
+        drift=record.drift,
     )
 
 
@@ -139,12 +143,13 @@ def _still(backend: Backend, state: State, refined: bool) -> Chunk:
         uncertainty=np.full(batch, np.nan),
         ended=np.ones(batch, bool),
         maps=np.zeros((batch, *backend.latent_shape[1:]), np.float16) if refined else None,
+        drift=np.full((batch, 2), np.nan) if refined else None,
     )
 
 
 def _filled(chunk: Chunk, rows: Chunk, where: np.ndarray) -> Chunk:
     """``chunk`` with the samples ``where`` (B,) bool taken from the smaller one."""
-    for name in ("video", "latents", "nfe", "uncertainty", "ended", "maps"):
+    for name in ("video", "latents", "nfe", "uncertainty", "ended", "maps", "drift"):
         if getattr(chunk, name) is not None:
             getattr(chunk, name)[where] = getattr(rows, name)
     return chunk

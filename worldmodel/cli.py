@@ -156,6 +156,7 @@ def rollout(
     """
     import worldmodel
     from worldmodel.imagine import imagine
+    from worldmodel.over_refinement import warning
     from worldmodel.sampling import PredictPerturb
     from worldmodel.stopping import StopRule
     from worldmodel.storage import EpisodeStore
@@ -175,6 +176,10 @@ def rollout(
         seed=seed,
         batch_size=batch_size,
     )
+    refined = [key for key in store.keys() if "drift" in store.attributes(key)["arrays"]]  # noqa: SIM118  no dict
+    line = warning([store.array(key, "drift").data for key in refined])
+    if line is not None:
+        print(f"warning: {line}", file=sys.stderr)
     print(f"rollouts: {store.path}")
 
 

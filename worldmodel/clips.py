@@ -35,7 +35,9 @@ class Clip:
     nfe: int | None = None  # model evaluations
     seconds: float = float("nan")  # wall-clock time of sampling it
     sha256: str | None = None  # of the file, where each video is one
+    drift: np.ndarray | None = None  # (chunks, 2) of refinement, see worldmodel.over_refinement
     uncertainty: np.ndarray | None = None  # (T', H', W') in 0..1, where it was recorded
+    at_own_rate: np.ndarray | None = None  # (T'', H, W, 3) uint8 with the frames it came with, where they are others
 
     @property
     def header(self) -> Header:
@@ -62,11 +64,20 @@ def check_fit(where: str, got: Header, truth: Header, resample: Resample) -> Non
 def fitted(video: np.ndarray, got: Header, truth: Header) -> np.ndarray:
     """``video`` (T', H', W', 3) as (T, H, W, 3) of the truth's rate and size, after :func:`check_fit`.
 
-    Every true frame takes the video's nearest in time; pictures are averaged down or enlarged bilinearly.
+    Every true frame takes the video's nearest in time; see :func:`resized` for the pictures.
     """
+    return resized(video[_nearest_frames(got, truth)] if has_other_frames(got, truth) else video, got, truth)
+
+
+def has_other_frames(got: Header, truth: Header) -> bool:
+    """Whether a video has other frames than the truth, in number or rate."""
+    return bool({"fps", "frames"} & set(_differs(got, truth)))
+
+
+def resized(video: np.ndarray, got: Header, truth: Header) -> np.ndarray:
+    """``video`` (T', H', W', 3) with pictures of the truth's size, averaged down or enlarged bilinearly."""
     import cv2
 
-    video = video[_nearest_frames(got, truth)] if {"fps", "frames"} & set(_differs(got, truth)) else video
     if _is_padded(got, truth):
         return video[:, : truth.height, : truth.width]
     if (got.height, got.width) == (truth.height, truth.width):
@@ -119,7 +130,7 @@ def _nearest_frames(got: Header, truth: Header) -> np.ndarray:
 
 def _what_nearest_does(got: Header, truth: Header) -> str:
     parts = []
-    if {"fps", "frames"} & set(_differs(got, truth)):
+    if has_other_frames(got, truth):
         shown = ", ".join(map(str, _nearest_frames(got, truth)[:4]))
         parts.append(f"its frames {shown}, ... (the nearest in time)")
     if "size" in _differs(got, truth):

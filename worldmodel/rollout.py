@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-PER_SAMPLE = ("video", "seeds", "nfe", "actions", "latents", "uncertainty", "uncertainty_maps", "ends")
+PER_SAMPLE = ("video", "seeds", "nfe", "actions", "latents", "uncertainty", "uncertainty_maps", "drift", "ends")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Rollout:
     provenance: dict[str, Any] = field(default_factory=dict)  # JSON: model, weights, sampler, versions
     uncertainty: np.ndarray | None = None  # (B, chunks) latent units; nan after the end; None without a stop rule
     uncertainty_maps: np.ndarray | None = None  # (B, T', H', W') float16 latent units; None without refinement
+    drift: np.ndarray | None = None  # (B, chunks, 2) tone shift, growth: see sampling.guard; None without refinement
     ends: np.ndarray | None = None  # (B,) int64, frames until the stop rule ended it, T where it did not
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ def in_sequence(pieces: Sequence[Rollout]) -> Rollout:
         actions=_joined([piece.actions for piece in pieces], axis=1),
         uncertainty=_joined([piece.uncertainty for piece in pieces], axis=1),
         uncertainty_maps=_joined([piece.uncertainty_maps for piece in pieces], axis=1),
+        drift=_joined([piece.drift for piece in pieces], axis=1),
         ends=None if pieces[0].ends is None else np.sum([np.asarray(piece.ends) for piece in pieces], axis=0),
         seconds=sum(piece.seconds for piece in pieces),
     )

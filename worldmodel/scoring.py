@@ -23,13 +23,14 @@ from worldmodel.evaluators.report_scenes import write_animation
 from worldmodel.evaluators.report_side import side_lines
 from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
 from worldmodel.evaluators.verdict import headline, markdown_table
+from worldmodel.over_refinement import over_refined, warning
 from worldmodel.parts import Part, open_parts
 from worldmodel.side_columns import SideColumns, check_side, side_of
 from worldmodel.storage import StoreError
 from worldmodel.truth import Truth
 
 BOOTSTRAP_SEED = 0
-FIELDS = ("seed", "fps", "sha256", "nfe", "seconds")  # of a clip, that the results list
+FIELDS = ("seed", "fps", "sha256", "nfe", "seconds", "drift")  # of a clip, that the results list
 RESULTS = ("results.json", "report.html", "median.gif", "plots")
 
 
@@ -173,8 +174,11 @@ def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
     known = {field: getattr(clip, field) for field in FIELDS}
     known["sha256"] = clip.sha256 or frames_hash(clip.video)
     score = evaluator.score(clip.video, truth)
+    values = score.to_dict()
+    if clip.at_own_rate is not None and clip.fps is not None and evaluator.score_own_rate is not None:
+        values |= evaluator.score_own_rate(clip.at_own_rate, clip.fps, truth)
     tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
-    return {**known, "failure": None, "tracks": tracks, "score": score.to_dict()}
+    return {**known, "failure": None, "tracks": tracks, "score": values}
 
 
 def frames_hash(video: np.ndarray) -> str:
@@ -207,14 +211,19 @@ def _row(clips: list[dict[str, Any]]) -> dict[str, Any]:
         "nfe": float(np.mean(spent["nfe"])) if spent["nfe"] else None,
         "seconds_per_clip": float(np.mean(spent["seconds"])) if spent["seconds"] else None,
         "failures": sum(entry["failure"] is not None for entry in clips),
+        "over_refined": sum(over_refined(entry["drift"]).any() for entry in clips if entry["drift"] is not None),
         "clips": clips,
     }
 
 
 def _losses(family: Mapping[str, Any]) -> list[str]:
-    """What could not be judged, in a line each."""
+    """What could not be judged, and what refinement overdid, in a line each."""
     failed = {row["label"]: row["failures"] for row in family["rows"].values() if row["failures"]}
     lines = [f"{label}: {count} of its videos could not be judged; charged." for label, count in failed.items()]
+    for row in family["rows"].values():
+        drifts = [np.array(entry["drift"], float) for entry in row["clips"] if entry["drift"] is not None]
+        line = warning(drifts)
+        lines += [] if line is None else [f"{row['label']}: {line}."]
     if family["discards"]:
         lines.append(f"{len(family['discards'])} clips were discarded: {family['discards'][0]['reason']}")
     return lines

@@ -75,14 +75,18 @@ class RolloutStore:
     def read(self, key: str) -> Clip:
         """See :class:`Videos`."""
         attributes = self.store.attributes(key)
-        recorded = "uncertainty_maps" in attributes["arrays"]
+        recorded = {
+            name: self.store.array(key, name).data if name in attributes["arrays"] else None
+            for name in ("uncertainty_maps", "drift")
+        }
         return Clip(
             video=self.store.array(key, "video").data,
             fps=attributes["fps"],
             seed=attributes["seed"],
             nfe=attributes["nfe"],
             seconds=float_or_nan(attributes["batch_seconds"]) / attributes["batch"],
-            uncertainty=self.store.array(key, "uncertainty_maps").data if recorded else None,
+            uncertainty=recorded["uncertainty_maps"],
+            drift=recorded["drift"],
         )
 
     def provenance(self) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 import worldmodel
 from worldmodel.noise import KeyedNoise
+from worldmodel.over_refinement import GROWTH_LIMIT, SHIFT_LIMIT
 from worldmodel.sampling import PredictPerturb, Quantile, Record, flow_sigmas, sample
 from worldmodel.sampling.controls import Guided
-from worldmodel.sampling.guard import GROWTH_LIMIT, SHIFT_LIMIT, change, settled
+from worldmodel.sampling.guard import change, settled
 
 SIDE, FRAMES = 16, 4
 SEEDS = range(8)
@@ -81,7 +82,7 @@ def test_without_noise_growth_is_the_guided_gain_to_the_power_of_the_iterations(
     sigma = float(flow_sigmas(12, 3.0)[5])
     gain = torch.lerp(*(torch.tensor(each.gain(sigma)) for each in (UNCONDITIONAL, CONDITIONAL)), SCALE).item()
     assert (1.0 - sigma) * gain > 1.02, "a guided prediction grows with each iteration"
-    np.testing.assert_allclose(record.growth, ((1.0 - sigma) * gain) ** 4 - 1.0, rtol=1e-3)
+    np.testing.assert_allclose(record.drift[:, 1], ((1.0 - sigma) * gain) ** 4 - 1.0, rtol=1e-3)
 
 
 def test_plain_refinement_of_a_guided_flow_saturates_and_the_mask_prevents_it():
@@ -99,25 +100,24 @@ def test_growth_tells_the_saturation_of_the_finished_sample():
     guided = Guided(CONDITIONAL, UNCONDITIONAL, SCALE)
     unrefined, _ = run(guided, None)
     plain, record = run(guided, plan(16, threshold=0.0))
-    np.testing.assert_allclose(1.0 + record.growth, (size(plain) / size(unrefined)).numpy(), rtol=0.15)
+    np.testing.assert_allclose(1.0 + record.drift[:, 1], (size(plain) / size(unrefined)).numpy(), rtol=0.15)
 
 
 def test_few_iterations_and_no_guidance_leave_the_size_alone():
     plain, few = run(CONDITIONAL, plan(1, threshold=0.0))
     assert size(plain).mean() == pytest.approx(size(run(CONDITIONAL, None)[0]).mean().item(), rel=0.15)
-    assert few.growth.mean() == pytest.approx(0.0, abs=0.1)
+    assert few.drift[:, 1].mean() == pytest.approx(0.0, abs=0.1)
 
 
 def test_a_quantile_masks_what_is_settled_too():
     _, record = run(Guided(CONDITIONAL, UNCONDITIONAL, SCALE), plan(16, threshold=Quantile(0.5)))
     assert not record.over_refined.any()
-    assert record.growth.max() < 0.01
+    assert record.drift[:, 1].max() < 0.01
 
 
 def test_there_is_nothing_to_report_without_refinement():
     _, record = run(CONDITIONAL, None)
-    assert record.tone_shift is None
-    assert record.growth is None
+    assert record.drift is None
     assert record.over_refined is None
 
 
@@ -130,5 +130,6 @@ def test_the_embedded_model_does_not_saturate():
     x = noise.initial(given.new_empty(1, *backend.latent_shape))
     refine = PredictPerturb.from_steps([(2, 3, 8)], threshold=0.0)
     sample(backend.denoiser(given), x, backend.sigmas(8), refine=refine, noise=noise, callback=record)
-    assert record.tone_shift.item() < 0.5 * SHIFT_LIMIT
-    assert abs(record.growth.item()) < 0.5 * GROWTH_LIMIT
+    ((shift, growth),) = record.drift
+    assert shift < 0.5 * SHIFT_LIMIT
+    assert abs(growth) < 0.5 * GROWTH_LIMIT

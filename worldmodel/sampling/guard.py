@@ -19,8 +19,6 @@ from torch import Tensor
 from worldmodel.sampling.uncertainty import Quantile, below_threshold
 
 SETTLED = Quantile(0.5)
-SHIFT_LIMIT = 0.25  # latent units
-GROWTH_LIMIT = 0.2
 
 
 def settled(uncertainty: Tensor, free: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.sampling.guard import GROWTH_LIMIT, SHIFT_LIMIT, change, settled
+from worldmodel.over_refinement import over_refined
+from worldmodel.sampling.guard import change, settled
 from worldmodel.sampling.uncertainty import share
 
 
@@ -62,21 +63,16 @@ class Record:
             self._log_growth = log_growth if self._log_growth is None else self._log_growth + log_growth
 
     @property
-    def tone_shift(self) -> np.ndarray | None:
-        """(B,) by how much refinement moved what was settled, see :mod:`worldmodel.sampling.guard`; None without it."""
-        return None if self._shift is None else _array(self._shift.abs().mean(dim=1))
-
-    @property
-    def growth(self) -> np.ndarray | None:
-        """(B,) by which share refinement enlarged what was settled: 0.2 is 20 % more; None without refinement."""
-        return None if self._log_growth is None else _array(torch.expm1(self._log_growth))
+    def drift(self) -> np.ndarray | None:
+        """(B, 2) tone shift and growth of what was settled, see :mod:`worldmodel.sampling.guard`; None unrefined."""
+        if self._shift is None or self._log_growth is None:
+            return None
+        return _array(torch.stack([self._shift.abs().mean(dim=1), torch.expm1(self._log_growth)], dim=1))
 
     @property
     def over_refined(self) -> np.ndarray | None:
         """(B,) bool, whether either is beyond its limit; None without refinement."""
-        if self.tone_shift is None or self.growth is None:
-            return None
-        return (self.tone_shift > SHIFT_LIMIT) | (self.growth > GROWTH_LIMIT)
+        return None if self.drift is None else over_refined(self.drift)
 
     @property
     def effective_nfe(self) -> np.ndarray | None:

@@ -12,19 +12,21 @@ from worldmodel.rollout import Rollout
 from worldmodel.storage.arrays import Array
 from worldmodel.storage.format import StoreError, float_or_nan, optional_float, short
 
-ARRAYS = ("video", "actions", "latents", "uncertainty", "uncertainty_maps")
+ARRAYS = ("video", "actions", "latents", "uncertainty", "uncertainty_maps", "drift")
 DIMENSIONS = {
     "video": ("time", "height", "width", "channel"),
     "actions": ("step", "action"),
     "latents": ("latent_channel", "latent_time", "latent_height", "latent_width"),
     "uncertainty": ("chunk",),
     "uncertainty_maps": ("latent_time", "latent_height", "latent_width"),
+    "drift": ("chunk", "measure"),
 }
 UNITS = {
     "video": "sRGB, 0 to 255",
     "actions": "as given to the model",
     "latents": "as the model's denoiser sees them",
     "uncertainty": "latent units, see worldmodel.stopping",
+    "drift": "tone shift in latent units, growth as a share, see worldmodel.sampling.guard",
     "uncertainty_maps": "latent units, of the last iteration of refinement, 0 where a frame was given",
 }
 # Samples of one batch agree in these.
@@ -99,6 +101,7 @@ def _check(rollout: Rollout, index: int) -> None:
         ("latents", 5),
         ("uncertainty", 2),
         ("uncertainty_maps", 4),
+        ("drift", 3),
     ):
         value, kinds = getattr(rollout, name), "iu" if axes == 1 else "biuf"
         if value is not None and (value.ndim != axes or value.dtype.kind not in kinds):
