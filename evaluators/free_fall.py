@@ -126,7 +126,15 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
     )
 
 
-EVALUATOR = Evaluator("worldmodel/FreeFall-v0", score_free_fall, METRICS, headline="centroid_error_px")
+def pisa_at_own_rate(video: np.ndarray, fps: float, truth: Truth, tracker: Tracker = track_objects) -> dict[str, float]:
+    """PisaBench's numbers of a video (T', H, W, 3) uint8 of another rate or length, paired as it pairs frames."""
+    tracks = tracker(video, truth.segmentation[0], truth.video[0], [1])[0]
+    return pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=fps)
+
+
+EVALUATOR = Evaluator(
+    "worldmodel/FreeFall-v0", score_free_fall, METRICS, "centroid_error_px", score_own_rate=pisa_at_own_rate
+)
 
 
 def in_view(truth: Truth, label: int = 1) -> np.ndarray:
@@ -172,9 +180,15 @@ def true_landing(truth: Truth, fall: TrueFall) -> float:
     and an object may land on a corner, so that is 4 to 20 ms after the first touch. The touch is
     taken where the clip ends too soon after it for a path to show the landing.
     """
-    starts = (0.0,) if np.isnan(fall.start) else (fall.start,)
-    found = find_landing(truth.camera.project(truth.position[:, 0])[:, 1], truth.fps, truth.camera.height, starts)
-    return fall.impact if found is None or np.isnan(fall.impact) else found.time
+    shown = _shown_landing(truth, 0, 0.0 if np.isnan(fall.start) else fall.start)
+    return fall.impact if np.isnan(shown) or np.isnan(fall.impact) else shown
+
+
+def _shown_landing(truth: Truth, index: int, start: float = 0.0) -> float:
+    """The first landing in seconds on the exact path of an object that begins to fall at ``start``; nan if none shows."""
+    path = truth.camera.project(truth.position[:, index])[:, 1]
+    found = find_landing(path, truth.fps, truth.camera.height, (start,))
+    return float("nan") if found is None else found.time
 
 
 def _score_impact(landing: Landing | None, truth: Truth, fall: TrueFall) -> dict[str, Any]:
@@ -285,7 +299,8 @@ def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth
     times = np.array([np.nan if each is None else each.time for each in landings])[free]
     if np.isnan(times).any():
         return CAPPED
-    return _capped(height_ratio_error(true[free] ** 2, times))
+    shown = np.array([_shown_landing(truth, label - 1) for label in labels])[free]
+    return _capped(height_ratio_error(np.where(np.isnan(shown), true[free], shown) ** 2, times))
 
 
 def _check(video: np.ndarray, truth: Truth) -> None:

@@ -11,6 +11,9 @@ import numpy as np
 from worldmodel.truth import Truth
 
 Scorer = Callable[[np.ndarray, Truth], Any]  # (video (T, H, W, 3) uint8, truth) -> a score with ``to_dict()``
+OwnRateScorer = Callable[
+    [np.ndarray, float, Truth], dict[str, Any]
+]  # (video (T', H, W, 3), frames/s, truth) -> numbers
 
 # Kinds of clips that are made from the truth itself. Ceilings are what a perfect model could show.
 CEILINGS = {
@@ -91,3 +94,4 @@ class Evaluator:
     score: Scorer
     metrics: tuple[Metric, ...]
     headline: str  # name of the metric that decides
+    score_own_rate: OwnRateScorer | None = None  # numbers that need the frames a video came with

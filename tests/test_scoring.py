@@ -182,6 +182,19 @@ def test_videos_of_another_rate_or_size_are_refused_with_the_way_out(truth, vide
     assert family["table"]["x"]["centroid_error_px"]["high"] < 0.05 * DIAGONAL
 
 
+def test_pisa_numbers_pair_the_frames_that_a_video_came_with(truth, videos, tmp_path):
+    """At 24 frames/s frame i stands beside true frame int(i 16 / 24), as in the released code, not the nearest."""
+    faster = {key: video[(np.arange(19) * 2) // 3] for key, video in videos.items()}
+    path = arrays(tmp_path / "faster.npz", faster, fps=24.0)
+    (part,) = open_parts(truth.path, {"x": path}, None, "nearest")
+    clip = part.read("x", truth.keys()[0], 0, truth.read_truth(truth.keys()[0]))
+    assert len(clip.video) == 13 and np.array_equal(clip.at_own_rate, faster[truth.keys()[0]])
+    family = judge(part, np.random.default_rng(0))
+    rows = {row: [entry["score"]["pisa_l2"] for entry in family["rows"][row]["clips"]] for row in ("truth", "x")}
+    assert max(rows["x"]) < 0.004, "every frame is the true one that it is paired with"
+    assert np.mean([entry["score"]["centroid_error_px"] for entry in family["rows"]["x"]["clips"]]) > 0.3
+
+
 def test_what_cannot_be_evaluated_is_refused_before_anything_is_written(truth, videos, tmp_path):
     keys = truth.keys()
     short = arrays(tmp_path / "short.npz", {key: video[:9] for key, video in videos.items()})

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.clips import Clip, Header, Resample, check_fit, fitted
+from worldmodel.clips import Clip, Header, Resample, check_fit, fitted, has_other_frames, resized
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.registry import evaluator_of, family_id_of, family_of
@@ -91,7 +91,9 @@ class Part:
             return Clip(NULL_VIDEOS[name](truth), truth.fps, nfe=0)
         clip = self.videos[name][sample].read(key)
         check_fit(self.where(name, key, sample), clip.header, self.header, self.resample)
-        return replace(clip, video=fitted(clip.video, clip.header, self.header))
+        header = clip.header
+        own = resized(clip.video, header, self.header) if has_other_frames(header, self.header) else None
+        return replace(clip, video=fitted(clip.video, header, self.header), at_own_rate=own)
 
     def where(self, name: str, key: str, sample: int) -> str:
         """Name of a video in messages."""
