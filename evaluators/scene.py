@@ -8,7 +8,7 @@ the scene's own change is a fault, and beside the still regions stand the moving
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -114,14 +114,28 @@ METRICS = (
 )
 
 
+def cameras_of(truth: Truth) -> list[Camera] | None:
+    """The camera of each frame, where the truth has a signal ``world_to_camera`` (T, 4, 4); None where it stands."""
+    poses = truth.signals.get("world_to_camera")
+    if poses is None:
+        return None
+    if poses.shape != (len(truth), 4, 4) or not np.isfinite(poses).all():
+        raise ValueError(
+            f"truth.signals['world_to_camera']: got shape {poses.shape}, expected ({len(truth)}, 4, 4) and finite; "
+            "record a pose a frame"
+        )
+    return [replace(truth.camera, world_to_camera=pose) for pose in poses]
+
+
 def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | None = None) -> SceneScore:
     """Score ``video`` (T, H, W, 3) uint8, imagined from the first frame of ``truth``.
 
     Args:
         video: as many frames of the same size as ``truth`` has.
         truth: its depth, if it was recorded, gives the reprojection error.
-        cameras: T cameras where the camera moves; otherwise ``truth.camera`` is held.
+        cameras: T cameras where the camera moves; by default those of ``cameras_of``.
     """
+    cameras = cameras_of(truth) if cameras is None else cameras
     _check(video, truth, cameras)
     true = _true_picture(truth)
     scenery, changes = true.scenery, true.changes

@@ -65,7 +65,8 @@ class Truth:
     fps: float
     camera: Camera
     scene: dict[str, Any] = field(default_factory=dict)  # what builds this scene again, JSON
-    signals: dict[str, np.ndarray] = field(default_factory=dict)  # (T, ...), what the family measures
+    # (T, ...), what the family measures; where the camera moves, world_to_camera (T, 4, 4) is its path
+    signals: dict[str, np.ndarray] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)  # of the signals
     outcome: dict[str, Any] = field(default_factory=dict)  # facts of the whole clip, JSON
     maps: dict[str, np.ndarray] = field(default_factory=dict)  # (H, W) labels of what stands still

@@ -13,6 +13,7 @@ from worldmodel.evaluators.faults import FAULTS, flickering, overdriven, sliding
 from worldmodel.evaluators.metrics import CONTROLS
 from worldmodel.evaluators.results import plain
 from worldmodel.evaluators.scene import METRICS, SceneScore, score_scene
+from worldmodel.storage import EpisodeStore
 
 TRUTH = disc_scenes.truth()
 RANKING = [metric for metric in METRICS if metric.better != "none"]
@@ -156,6 +157,25 @@ def test_metrics_and_scores_name_the_same_numbers():
 def test_scores_are_plain_numbers():
     back = json.loads(json.dumps(plain(score_scene(frozen(TRUTH.video), TRUTH).to_dict()), allow_nan=False))
     assert back["reprojection_mae"] is None and back["flow_error"] == 1 and len(back["frame_tone_error"]) == 17
+
+
+def test_a_moving_camera_can_be_part_of_the_truth(tmp_path):
+    """As a signal it is stored and read back with the clip, so worldmodel evaluate scores revisits of such clips."""
+    flight = camera_scenes.flight()
+    poses = np.stack([camera.world_to_camera for camera in flight.cameras])
+    moving = dataclasses.replace(
+        flight.truth,
+        signals={**flight.truth.signals, "world_to_camera": poses},
+        units={**flight.truth.units, "world_to_camera": "m"},
+    )
+    store = EpisodeStore.create(tmp_path / "store", "truth")
+    store.write_truth("a", moving)
+    read = store.read_truth("a")
+    given, stored = (score_scene(read.video, *more) for more in ((flight.truth, flight.cameras), (read,)))
+    assert stored.revisit_psnr_db == given.revisit_psnr_db and np.isfinite(given.revisit_psnr_db)
+    assert stored.reprojection_error_px == given.reprojection_error_px
+    with pytest.raises(ValueError, match=r"world_to_camera'\]: got shape \(3, 4, 4\), expected"):
+        score_scene(read.video, dataclasses.replace(moving, signals={"world_to_camera": poses[:3]}))
 
 
 @pytest.mark.parametrize(
