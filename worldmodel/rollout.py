@@ -42,7 +42,8 @@ class Rollout:
     def select(self, rows: np.ndarray | slice) -> Rollout:
         """The samples of these rows, in their order."""
         values: dict[str, Any] = {name: getattr(self, name) for name in PER_SAMPLE}
-        return dataclasses.replace(self, **{k: None if value is None else value[rows] for k, value in values.items()})
+        chosen: dict[str, Any] = {k: None if value is None else value[rows] for k, value in values.items()}
+        return dataclasses.replace(self, **chosen)
 
     def cut(self, frames: int) -> Rollout:
         """The first ``frames`` frames of each video; latents stay whole."""

@@ -93,11 +93,11 @@ class WanDenoiser:
 
     def _velocity(self, x: Tensor, expert: Expert, timestep: float) -> Tensor:
         """Guided velocity; both branches of the guidance in one forward pass."""
-        guided = expert.guidance_scale > 1.0 and self._text.negative is not None
         text, image = self._text.prompt, self._text.image
+        negative = self._text.negative if expert.guidance_scale > 1.0 else None
         hidden = x if self._channels is None else torch.cat([x, self._channels], dim=1)
-        if guided:
-            hidden, text = torch.cat([hidden, hidden]), torch.cat([text, self._text.negative])
+        if negative is not None:
+            hidden, text = torch.cat([hidden, hidden]), torch.cat([text, negative])
             image = None if image is None else torch.cat([image, image])
         dtype = expert.transformer.dtype
         velocity = expert.transformer(
@@ -107,10 +107,10 @@ class WanDenoiser:
             encoder_hidden_states_image=None if image is None else image.to(dtype),
             return_dict=False,
         )[0].to(x.dtype)
-        if not guided:
+        if negative is None:
             return velocity
-        positive, negative = velocity.chunk(2)
-        return negative + expert.guidance_scale * (positive - negative)
+        wanted, unwanted = velocity.chunk(2)
+        return unwanted + expert.guidance_scale * (wanted - unwanted)
 
     def _timesteps(self, hidden: Tensor, timestep: float, patch: Sequence[int]) -> Tensor:
         """(B,) for networks with one timestep, (B, tokens) for those with one for each place, 0 where it is given."""
