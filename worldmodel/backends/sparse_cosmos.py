@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import CosmosTransformer3DModel
 from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNorm, CosmosAdaLayerNormZero
 from torch import Tensor, nn
 
 SHORT = 128  # keys up to which two matrix products beat the fused kernel on a CPU
@@ -158,7 +159,9 @@ def unpatched(rows: Tensor, size: torch.Size, patch: tuple[int, int, int]) -> Te
     return split.permute(0, 7, 1, 6, 2, 4, 3, 5).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
-def _modulated(norm: nn.Module, tokens: Tensor, embedded: Tensor, temb: Tensor, row: Tensor) -> tuple[Tensor, ...]:
+def _modulated(
+    norm: CosmosAdaLayerNormZero | CosmosAdaLayerNorm, tokens: Tensor, embedded: Tensor, temb: Tensor, row: Tensor
+) -> tuple[Tensor, ...]:
     """Normalised tokens (M, D), shifted and scaled by their rows of the timestep embedding; and the gate, if any."""
     own = norm.linear_2(norm.linear_1(norm.activation(embedded)))
     table = own + temb[..., : own.shape[-1]]

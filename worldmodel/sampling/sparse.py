@@ -108,8 +108,8 @@ class SparsePredictPerturb(PredictPerturb):
         """What iteration 1 evaluates (B, 1, ...): the free places, less those settled since the prediction before."""
         if before is None or self.settled == 0:
             return free
-        quantile = isinstance(self.threshold, Quantile)
-        limit = Quantile(self.settled * self.threshold.q) if quantile else self.settled * self.threshold
+        tau = self.threshold
+        limit = Quantile(self.settled * tau.q) if isinstance(tau, Quantile) else self.settled * tau
         still = below_threshold(disagreement(x0, before), limit, free)
         return grown(free & ~still, self.halo) & free
 
