@@ -183,7 +183,15 @@ def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator)
 
 def _with_gravity(env: SceneEnv, truth: Truth, factor: float) -> np.ndarray:
     scene = env.family.scene_from_json({**truth.scene, "gravity": factor * truth.scene["gravity"]})
-    return env.record(scene, seed=0).video
+    return env.record(scene, seed=0, policy=_again(truth)).video
+
+
+def _again(truth: Truth) -> Callable[[Mapping[str, Any]], np.ndarray] | None:
+    """The policy that gives the truth's actions once more; None where there are none."""
+    if truth.actions is None:
+        return None
+    actions = iter(truth.actions)
+    return lambda info: next(actions)
 
 
 def _score_course(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list]:
