@@ -56,7 +56,7 @@ class FreeFallScore:
     centroid_error_cm: float  # the same at the true depth of each frame
     detection_rate: float  # share of scored frames in which the object is found
     scored_frames: int
-    true_fall_m: float  # height that the true object loses before it lands
+    true_landing_ms: float  # read off MuJoCo's own path; nan if it never lands
     impact_time_ms: float  # read off the tracked path; nan if it never lands
     impact_error_ms: float  # minus that of MuJoCo's exact path, see true_landing; nan if one of them does not exist
     impact_absolute_error_ms: float  # a missed or invented landing is charged the length of the clip
@@ -114,7 +114,6 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
         centroid_error_cm=float((error_px * cm_per_px)[scored].mean()),
         detection_rate=float(tracks[0].detected[scored].mean()),
         scored_frames=int(scored.sum()),
-        true_fall_m=fall.drop,
         **_score_impact(landings[0], truth, fall),
         **pisa,
         **_score_physics(tracks[0], truth, fall, landings[0], clock),
@@ -185,7 +184,7 @@ def true_landing(truth: Truth, fall: TrueFall) -> float:
 
 
 def _shown_landing(truth: Truth, index: int, start: float = 0.0) -> float:
-    """The first landing in seconds on the exact path of an object that begins to fall at ``start``; nan if none shows."""
+    """The first landing in s on the exact path of an object that begins to fall at ``start``; nan if none shows."""
     path = truth.camera.project(truth.position[:, index])[:, 1]
     found = find_landing(path, truth.fps, truth.camera.height, (start,))
     return float("nan") if found is None else found.time
@@ -195,12 +194,13 @@ def _score_impact(landing: Landing | None, truth: Truth, fall: TrueFall) -> dict
     estimate = float("nan") if landing is None else landing.time
     true = true_landing(truth, fall)
     error = estimate - true
+    times = {"true_landing_ms": 1000.0 * true, "impact_time_ms": 1000.0 * estimate}
     if not lands_in_view(truth):
-        return {"impact_time_ms": 1000.0 * estimate, **dict.fromkeys(_OF_LANDING, float("nan"))}
+        return {**times, **dict.fromkeys(_OF_LANDING, float("nan"))}
     missed = bool(np.isnan(estimate) != np.isnan(true))
     charged = (len(truth) - 1) / truth.fps if missed else np.nan_to_num(abs(error), nan=0.0)
     return {
-        "impact_time_ms": 1000.0 * estimate,
+        **times,
         "impact_error_ms": float(1000.0 * error),
         "impact_absolute_error_ms": float(1000.0 * charged),
         "impact_missed": missed,

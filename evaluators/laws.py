@@ -38,8 +38,7 @@ class Fall:
     picture: str  # hash of the first frame
     clip: tuple[int, int]  # family and clip
     sample: int
-    height: float  # m, of the true fall
-    true: float  # s, MuJoCo's landing
+    true: float  # s, landing that MuJoCo's own path shows
     time: float  # s, the one that is seen; nan for none
 
 
@@ -66,8 +65,9 @@ def laws(families: Sequence[Family], priors: Sequence[Range | None], rng: np.ran
 def _row(families: Sequence[tuple[Family, Range | None]], name: str, rng: np.random.Generator) -> dict[str, Any]:
     falls = [fall for number, (family, _) in enumerate(families) for fall in falls_of(family, name, number)]
     found: dict[str, Any] = {}
-    if len({fall.height / fall.scene["gravity"] for fall in falls}) > 1:
-        heights = np.array([fall.height / fall.scene["gravity"] for fall in falls])
+    # From rest and until the landing, h / g = t^2 / 2 whatever the gravity.
+    heights = np.array([fall.true**2 / 2 for fall in falls])
+    if len(set(heights)) > 1:
         found["root_height"] = asdict(root_height_slope(heights, _times(falls)))
     for law, cause, slope in (("size", "scale", size_slope), ("mass", "mass", mass_placebo)):
         groups = _differing(falls, cause)
@@ -87,9 +87,9 @@ def falls_of(family: Family, name: str, number: int = 0) -> list[Fall]:
     falls = []
     for entry in family["rows"][name]["clips"] if name in family["rows"] else ():
         described = family["scenes"][entry["clip"]]
-        scene, outcome, score = described["scene"], described["outcome"], entry["score"]
+        scene, score = described["scene"], entry["score"]
         hidden = scene.get("support") == "ledge" or scene.get("release", "none") != "none"
-        if hidden or outcome.get("impact_time") is None or not scene.get("gravity", 0.0) > 0:
+        if hidden or score["true_landing_ms"] is None or not scene.get("gravity", 0.0) > 0:
             continue
         seen = None if entry["failure"] else score["impact_time_ms"]
         falls.append(
@@ -98,8 +98,7 @@ def falls_of(family: Family, name: str, number: int = 0) -> list[Fall]:
                 picture=described["first_frame_sha256"],
                 clip=(number, entry["clip"]),
                 sample=entry["sample"],
-                height=score["true_fall_m"],
-                true=float(outcome["impact_time"]),
+                true=score["true_landing_ms"] / 1000.0,
                 time=float("nan") if seen is None else seen / 1000.0,
             )
         )

@@ -12,11 +12,11 @@ from typing import Any
 from worldmodel.evaluators.plots import plots_of, write_plots
 from worldmodel.evaluators.report_laws import section
 from worldmodel.evaluators.report_outcomes import outcomes
-from worldmodel.evaluators.report_scenes import Source, gallery, keyframes, watch
+from worldmodel.evaluators.report_scenes import Source, gallery, keyframes, others, watch
 from worldmodel.evaluators.report_side import side_columns
 from worldmodel.evaluators.report_style import STYLE, slots_of
 from worldmodel.evaluators.report_tables import casualties, clips, comparisons, table
-from worldmodel.evaluators.verdict import headline, lower, skill_estimate
+from worldmodel.evaluators.verdict import fixed, headline, lower, skill_estimate
 
 MOST_FACTS = 8
 
@@ -90,7 +90,10 @@ def _family(family: Mapping[str, Any], source: Source, anchor: str, plots: Mappi
             f"interval ({skill_estimate(family)}).</p>{_plot(plots, 'skill')}",
             _compared(family, plots),
             _over_time(family, plots),
-            "<h2>Clip by clip</h2>" + _plot(plots, "distribution") + clips(family, anchor),
+            "<h2>Clip by clip</h2>"
+            + _plot(plots, "distribution")
+            + clips(family, anchor)
+            + others(family, source, anchor),
             gallery(family, source, anchor),
             casualties(family),
             side_columns(family),
@@ -105,10 +108,10 @@ def _facts(family: Mapping[str, Any]) -> str:
     facts = []
     for name in shown[-MOST_FACTS:]:
         skill = family["skill"][name]
-        value, low, high = ("–" if skill[end] is None else f"{skill[end]:.2f}" for end in ("value", "low", "high"))
+        value, low, high = ("–" if skill[end] is None else fixed(skill[end], 2) for end in ("value", "low", "high"))
         facts.append(
             f'<div class="fact"><b>{value}</b><small>{low} … {high}</small><span><i class="key {slots[name]}"></i>'
-            f"{escape(family['rows'][name]['label'])}</span></div>".replace("-0.", "−0.")
+            f"{escape(family['rows'][name]['label'])}</span></div>"
         )
     null = lower(family["rows"][family["best_null"]]["label"]) if family["best_null"] else "no model"
     metric = lower(family["metrics"][family["headline"]]["label"])

@@ -12,6 +12,7 @@ from worldmodel.evaluators.verdict import METHOD, fixed, lower
 
 MOST_ROWS = 5  # shown beside the true video
 GALLERY = 10  # failures
+MOST_OTHERS = 100  # clips beside the picked ones that can be watched
 MOST = 1e9  # larger than the numbers that decide between equals
 
 
@@ -41,6 +42,13 @@ def pick_failures(family: Mapping[str, Any]) -> list[tuple[int, str]]:
     table = np.array([badness(family, name) for name in rows])
     order = np.argsort(-table.max(axis=0), kind="stable")[:GALLERY]
     return [(int(clip), rows[int(table[:, clip].argmax())]) for clip in order]
+
+
+def pick_others(family: Mapping[str, Any]) -> list[int]:
+    """The clips that are neither picked nor failures, the focus row's worst first."""
+    picked = {*pick_scenes(family).values(), *(clip for clip, _ in pick_failures(family))}
+    order = np.argsort(-badness(family, focus_row(family)), kind="stable")
+    return [int(clip) for clip in order if int(clip) not in picked][:MOST_OTHERS]
 
 
 def badness(family: Mapping[str, Any], name: str) -> np.ndarray:

@@ -24,6 +24,7 @@ from worldmodel.evaluators.report_picks import (
     focus_row,
     numbers,
     pick_failures,
+    pick_others,
     pick_scenes,
     short_label,
     shown_rows,
@@ -84,6 +85,17 @@ def gallery(family: Mapping[str, Any], source: Source, anchor: str) -> str:
     )
 
 
+def others(family: Mapping[str, Any], source: Source, anchor: str) -> str:
+    """Every other clip, small and folded; "" where all have been shown."""
+    cards = [_small_card("", index, None, family, source, anchor) for index in pick_others(family)]
+    if not cards:
+        return ""
+    return (
+        f'<details><summary>Watch the other {len(cards)} clips</summary><div class="gallery">{"".join(cards)}</div>'
+        "</details>"
+    )
+
+
 def write_animation(path: Path, family: Mapping[str, Any], source: Source) -> None:
     """Write the median clip of the report as one looping GIF, at the report's speed."""
     shots = _shots(family, source, pick_scenes(family)["Median"], LARGE_PX)
@@ -123,16 +135,17 @@ def _large_card(title: str, index: int, family: Mapping[str, Any], source: Sourc
     )
 
 
-def _small_card(title: str, index: int, culprit: str, family: Mapping[str, Any], source: Source, anchor: str) -> str:
-    """A clip as small films, and which row was worst."""
-    shots = _shots(family, source, index, SMALL_PX, facts=1)
-    place = "" if index in pick_scenes(family).values() else f' id="{anchor}-{index}"'
-    head = (
-        f'<h3>{title}</h3><span class="note">{escape(describe(family["scenes"][index]))}; worst: '
-        f"{escape(short_label(family, culprit))}</span>"
-    )
+def _small_card(
+    title: str, index: int, culprit: str | None, family: Mapping[str, Any], source: Source, anchor: str
+) -> str:
+    """A clip as small films, and which row was worst where that is why it is shown."""
+    shots = _shots(family, source, index, SMALL_PX, facts=1 if culprit else 3)
+    place = "" if culprit and index in pick_scenes(family).values() else f' id="{anchor}-{index}"'
+    worst = f"; worst: {escape(short_label(family, culprit))}" if culprit else ""
+    head = f'<h3>{title}</h3><span class="note">{escape(describe(family["scenes"][index]))}{worst}</span>'
+    pictures = _pictures(shots, SMALL_BYTES if culprit else 0)
     return (
-        f'<section class="scene small {anchor}"{place} style="{_pictures(shots, SMALL_BYTES)}">'
+        f'<section class="scene small {anchor}"{place} style="{pictures}">'
         f"<header>{head}</header>{_panels(shots)}</section>"
     )
 

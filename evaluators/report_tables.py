@@ -14,6 +14,7 @@ from worldmodel.evaluators.report_picks import (
     focus_row,
     number,
     pick_failures,
+    pick_others,
     pick_scenes,
     worst_entry,
 )
@@ -59,7 +60,7 @@ def clips(family: Mapping[str, Any], anchor: str) -> str:
     head = "".join(
         f'<th><i class="key {slots[name]}"></i>{escape(row["label"])}</th>' for name, row in family["rows"].items()
     )
-    linked = {*pick_scenes(family).values(), *(clip for clip, _ in pick_failures(family))}
+    linked = {*pick_scenes(family).values(), *(clip for clip, _ in pick_failures(family)), *pick_others(family)}
     lines = []
     for index in map(int, order):
         title = escape(describe(family["scenes"][index]))

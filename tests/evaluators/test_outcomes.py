@@ -57,7 +57,7 @@ def test_pass_at_k_is_unbiased():
 def test_stages_are_held_against_mujoco_s_one_by_one():
     row = judged(MODEL, TRUE)
     for number, entry in enumerate(row):
-        entry["score"] |= {"lift": number < 5, "true_lift": number < 6, "true_fall_m": 1.0}
+        entry["score"] |= {"lift": number < 5, "true_lift": number < 6, "true_landing_ms": 1.0}
     stages = stage_outcomes({"model": row, "other": judged(MODEL, TRUE)})
     assert set(stages) == {"model"} and set(stages["model"]) == {"lift"}
     lift = stages["model"]["lift"]

@@ -16,8 +16,8 @@ from PIL import Image
 
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.report import write_report
-from worldmodel.evaluators.report_picks import pick_failures, pick_scenes
-from worldmodel.evaluators.report_scenes import watch, write_animation
+from worldmodel.evaluators.report_picks import pick_failures, pick_others, pick_scenes
+from worldmodel.evaluators.report_scenes import others, watch, write_animation
 from worldmodel.parts import Part, open_parts
 from worldmodel.scoring import evaluate_stores
 from worldmodel.storage import EpisodeStore
@@ -138,14 +138,29 @@ def test_clips_are_picked_by_the_focus_row_and_failures_by_the_worst(family):
     assert pick_failures(family)[0] == (KEYS.index(BROKEN), "foreign")
 
 
+def test_the_clips_that_are_not_picked_can_be_watched_too(family, inputs, page):
+    assert pick_others(family) == [] and "Watch the other" not in page
+    many = {**family, "scenes": family["scenes"] * 5, "rows": dict(family["rows"])}
+    for name, row in family["rows"].items():
+        clips = [{**entry, "clip": entry["clip"] + 4 * copy} for copy in range(5) for entry in row["clips"]]
+        many["rows"][name] = {**row, "clips": clips}
+    left = pick_others(many)
+    picked = {*pick_scenes(many).values(), *(clip for clip, _ in pick_failures(many))}
+    assert sorted([*left, *picked]) == list(range(20))
+    (part,) = open_parts(*inputs, None, "no")
+    folded = others(many, part, "f0")
+    assert f"Watch the other {len(left)} clips" in folded
+    assert all(f'id="f0-{clip}"' in folded for clip in left)
+
+
 def test_a_failed_video_is_charged_as_the_worst_of_its_clip(family):
     clip = KEYS.index(BROKEN)
     row = family["rows"]["foreign"]
     assert row["failures"] == 1
     failed = row["clips"][clip]
-    others = [r["clips"][clip]["score"] for name, r in family["rows"].items() if name not in ("foreign", "truth")]
+    beside = [r["clips"][clip]["score"] for name, r in family["rows"].items() if name not in ("foreign", "truth")]
     for name, metric in family["metrics"].items():
-        found = [score[name] for score in others if score[name] is not None]
+        found = [score[name] for score in beside if score[name] is not None]
         if metric["better"] == "none" or not found:
             continue
         worst = min(found) if metric["better"] == "higher" else max(map(abs, found))
