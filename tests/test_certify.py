@@ -6,6 +6,7 @@ import pytest
 
 from worldmodel import certify as command
 from worldmodel.certify import COMMON, COURSES, Course, run_certify
+from worldmodel.storage import EpisodeStore
 
 CONTROLS = (*COMMON, "linear", "half_gravity", "double_gravity")
 
@@ -51,11 +52,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(one_family, monkeypatch, tm
         run_certify(tmp_path, scenes=2, workers=1)
 
 
-def test_every_policy_has_its_turn():
-    keys = command._in_turns(COURSES["grasp"], 3)
-    assert [key.split("-")[1] for key in keys] == ["expert", "no_close", "expert"]
-    assert len({key.split("-")[0] for key in keys}) == 3
-    assert len(command._in_turns(COURSES["free fall"], 3)) == 3
+def test_every_policy_has_its_share_of_the_scenes(tmp_path):
+    clips = command._record(COURSES["grasp"], tmp_path, 3, 32, 1)
+    assert [(store.name, int(key) - command.SEED) for store, key in clips] == [
+        ("truth-expert", 0),
+        ("truth-no_close", 1),
+        ("truth-no_close", 2),
+    ]
+    truths = [EpisodeStore.open(store, "truth").read_truth(key) for store, key in clips]
+    assert [truth.success for truth in truths] == [True, False, False]
 
 
 def test_bad_requests_are_refused_before_any_work(tmp_path):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.collect import _make_env, collect, environment_id, plan
+from worldmodel.collect import _make_env, collect, environment_id, episode_name
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
 from worldmodel.evaluators.certified_judge import certify_judge
@@ -44,7 +44,7 @@ class Course:
         env: short name of the environment.
         judged_as: what judges its clips, see ``worldmodel.evaluators.registry``.
         controls: what is made from each true clip, beside the replay and its H.264 copy.
-        policies: under which its scenes are played, in turns; the default one if empty.
+        policies: among which its scenes are dealt out; the default one if empty.
         options: of the environment.
         embedded: whether the embedded model knows these clips, so that its autoencoder is a ceiling.
         judged: whether there is a judge of success, whose sensitivity and specificity are certified too.
@@ -196,33 +196,38 @@ def _again(truth: Truth) -> Callable[[Mapping[str, Any]], np.ndarray] | None:
 
 def _score_course(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list]:
     """Kind of clip -> one score a scene."""
-    store = collect(
-        folder / "truth",
-        course.env,
-        episodes=scenes * max(1, len(course.policies)),
-        seed=SEED,
-        image_size=image_size,
-        policies=course.policies,
-        options=course.options,
-        workers=workers,
-    )
-    keys = _in_turns(course, scenes)
+    clips = _record(course, folder, scenes, image_size, workers)
     if course.embedded:
-        _reconstruct(store, folder / "autoencoder", keys)
+        _reconstruct(folder, [key for _, key in clips])
     scored = _scores_folder(folder)
-    others = dict(zip(keys, keys[1:] + keys[:1], strict=True))
-    jobs = [(course, folder, scored, key, others[key]) for key in keys if not _path(scored, key).exists()]
-    _finish(_score_scene, jobs, f"certify {folder.name}", len(keys), workers)
-    rows = [json.loads(_path(scored, key).read_text()) for key in keys]
-    kinds = list(dict.fromkeys(kind for row in rows for kind in row))
-    return {kind: [row[kind] for row in rows] for kind in kinds}
+    others = clips[1:] + clips[:1]
+    jobs = [
+        (course, scored, clip, other)
+        for clip, other in zip(clips, others, strict=True)
+        if not _path(scored, clip[1]).exists()
+    ]
+    _finish(_score_scene, jobs, f"certify {folder.name}", len(clips), workers)
+    rows = [json.loads(_path(scored, key).read_text()) for _, key in clips]
+    return {kind: [row[kind] for row in rows] for kind in rows[0]}
 
 
-def _in_turns(course: Course, scenes: int) -> list[str]:
-    """Keys of the clips that are scored: one of each scene, under its policies in turns."""
-    policies = course.policies or ("",)
-    planned = plan(scenes * len(policies), SEED, policies)
-    return [planned[scene * len(policies) + scene % len(policies)].key for scene in range(scenes)]
+def _record(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> list[tuple[Path, str]]:
+    """Store and key of the true clip of each scene; each policy plays as many scenes as the others, of its own."""
+    found = []
+    for number, policy in enumerate(course.policies or ("",)):
+        ends = [SEED + scenes * end // max(1, len(course.policies)) for end in (number, number + 1)]
+        store = collect(
+            folder / (f"truth-{policy}" if policy else "truth"),
+            course.env,
+            episodes=ends[1] - ends[0],
+            seed=ends[0],
+            image_size=image_size,
+            policies=(policy,) if policy else (),
+            options=course.options,
+            workers=workers,
+        )
+        found += [(store.path, episode_name(seed)) for seed in range(*ends)]
+    return found
 
 
 def _finish(function: Callable[..., Any], jobs: Sequence[Any], label: str, total: int, workers: int | None) -> None:
@@ -235,14 +240,14 @@ def _finish(function: Callable[..., Any], jobs: Sequence[Any], label: str, total
             bar.update()
 
 
-def _score_scene(course: Course, folder: Path, scored: Path, key: str, other: str) -> None:
+def _score_scene(course: Course, scored: Path, clip: tuple[Path, str], other: tuple[Path, str]) -> None:
     """Score all clips made of one true clip; the file appears only when it is complete."""
-    store = EpisodeStore.open(folder / "truth", "truth")
-    truth = store.read_truth(key)
+    store, key = clip
+    truth, strange = (EpisodeStore.open(path, "truth").read_truth(name) for path, name in (clip, other))
     rng = np.random.default_rng([SEED, *key.encode()])
-    made = dict(clips(course, truth, store.read_truth(other), _env_of(folder), rng))
+    made = dict(clips(course, truth, strange, _env_of(store), rng))
     if course.embedded:
-        made["autoencoder"] = EpisodeStore.open(folder / "autoencoder", "rollout").array(key, "video").data
+        made["autoencoder"] = EpisodeStore.open(store.with_name("autoencoder"), "rollout").array(key, "video").data
     score = evaluator_of(course.judged_as).score
     row = {kind: plain(score(video, truth).to_dict()) for kind, video in made.items()}
     write_results(_path(scored, key), row)
@@ -266,17 +271,19 @@ def _judge_scene(judged: Path, seed: int, image_size: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _env_of(folder: Path) -> SceneEnv:
-    settings = EpisodeStore.open(folder / "truth", "truth").settings
+def _env_of(store: Path) -> SceneEnv:
+    settings = EpisodeStore.open(store, "truth").settings
     clip = {name: settings[name] for name in ("image_size", "fps", "num_frames")}
     return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
 
 
-def _reconstruct(store: EpisodeStore, out: Path, keys: list[str]) -> None:
+def _reconstruct(folder: Path, keys: list[str]) -> None:
     import worldmodel
     from worldmodel.imagine import reconstruct
 
-    reconstruct(worldmodel.load("tiny"), store, out, keys=keys)
+    reconstruct(
+        worldmodel.load("tiny"), EpisodeStore.open(folder / "truth", "truth"), folder / "autoencoder", keys=keys
+    )
 
 
 def _path(folder: Path, key: str) -> Path:
