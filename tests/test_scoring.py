@@ -1,7 +1,9 @@
 """Evaluation of foreign videos end to end: what is taken, what is refused, what is charged, and how much is held."""
 
+import dataclasses
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -239,6 +241,19 @@ def test_a_damaged_true_clip_is_discarded_for_all_rows(truth, videos, tmp_path):
     assert [each["key"] for each in family["discards"]] == [key]
     assert "array 'video' is damaged" in family["discards"][0]["reason"]
     assert {len(row["clips"]) for row in family["rows"].values()} == {3}
+
+
+def test_masks_that_do_not_belong_to_a_clip_discard_it(truth, videos, tmp_path):
+    clip = truth.read_truth(truth.keys()[0])
+    moved = np.roll(clip.segmentation, 24, axis=2)
+    store = EpisodeStore.create(tmp_path / "truth", "truth", settings=truth.settings)
+    store.write_truth("foreign", dataclasses.replace(clip, segmentation=moved))
+    store.write_truth("own", clip)
+    path = arrays(tmp_path / "x.npz", {"foreign": clip.video, "own": clip.video})
+    family = judged_rows(tmp_path / "truth", {"x": path})
+    (discard,) = family["discards"]
+    assert discard["key"] == "foreign"
+    assert re.search(r"truth foreign: segmentation: got object \d+ px beside where its position", discard["reason"])
 
 
 def test_several_stores_are_tabled_one_by_one(truth, videos, tmp_path):

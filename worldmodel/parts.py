@@ -64,8 +64,10 @@ class Part:
         return len(self.videos.get(name, [None]))
 
     def truth(self, key: str) -> Truth:
-        """All that the simulator knows of a clip."""
-        return self.store.read_truth(key)
+        """All that the simulator knows of a clip. Raises ValueError if its masks are not of its object."""
+        truth = self.store.read_truth(key)
+        _check_masks(f"{self.store.path} {key}", truth)
+        return truth
 
     def describe(self, key: str) -> dict[str, Any]:
         """What the results list of a clip."""
@@ -225,6 +227,27 @@ class _Sampled:
         self.provenance = attributes[0]["provenance"]
         self.seeds = [each["seed"] for each in attributes]
         self.nfe = float(np.mean([each["nfe"] for each in attributes]))
+
+
+def _check_masks(where: str, truth: Truth) -> None:
+    """Refuse masks of another clip: the object's must be where its pose puts it in the picture."""
+    expected = truth.video.shape[:3]
+    if truth.segmentation.shape != expected:
+        raise ValueError(
+            f"{where}: segmentation: got shape {truth.segmentation.shape}, expected {expected} as the video; "
+            "record the clip again"
+        )
+    place = truth.camera.project(truth.position[:, 0])
+    areas = np.count_nonzero(truth.mask, axis=(1, 2))
+    for t in np.flatnonzero(areas >= max(1.0, areas[0] / 2)):
+        rows, columns = np.flatnonzero(truth.mask[t].any(axis=1)), np.flatnonzero(truth.mask[t].any(axis=0))
+        low, high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
+        outside = np.maximum(low - place[t], place[t] - high).max()
+        if outside > max(high - low) / 2:
+            raise ValueError(
+                f"{where}: segmentation: got {truth.objects[0]} {outside:.0f} px beside where its position puts it in "
+                f"frame {t}, expected masks of this clip; record it again"
+            )
 
 
 def _common_header(store: EpisodeStore, keys: Sequence[str]) -> Header:
