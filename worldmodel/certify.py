@@ -300,10 +300,10 @@ def _scores_folder(folder: Path) -> Path:
 @functools.lru_cache(maxsize=1)
 def _code() -> str:
     """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
-    from worldmodel import evaluators, grasp_controls, grasp_judge, traversal_controls
+    from worldmodel import evaluators
 
-    modules = [Path(each.__file__) for each in (grasp_controls, grasp_judge, traversal_controls)]
-    sources = sorted(Path(evaluators.__path__[0]).glob("*.py")) + modules + [Path(__file__)]
+    modules = ("certify.py", "grasp_controls.py", "grasp_judge.py", "traversal_controls.py")
+    sources = sorted(Path(evaluators.__path__[0]).glob("*.py")) + [Path(__file__).with_name(name) for name in modules]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 
