@@ -232,8 +232,9 @@ def evaluate(
     paths = parse_rows([f"{name}={path}" for name, path in given.items() if path] + list(rows))
     endpoint = None
     if judge is not None:
-        prices = dict(zip(("prompt_usd", "completion_usd"), judge_prices or (), strict=False))
-        endpoint = Endpoint(judge, judge_model, os.environ.get("WORLDMODEL_JUDGE_KEY"), **prices)
+        prompt_usd, completion_usd = judge_prices or (None, None)
+        key = os.environ.get("WORLDMODEL_JUDGE_KEY")
+        endpoint = Endpoint(judge, judge_model, key, prompt_usd=prompt_usd, completion_usd=completion_usd)
     side = open_side_columns(lpips=lpips, dino=dino, endpoint=endpoint, rubric=rubric)
     report = evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior, side=side)
     print(f"report: {report}")

@@ -183,7 +183,7 @@ def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
 
 def frames_hash(video: np.ndarray) -> str:
     """SHA-256 of frames (T, H, W, 3) uint8, in hexadecimal."""
-    return hashlib.sha256(np.ascontiguousarray(video)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(video).data).hexdigest()
 
 
 def charged(evaluator: Evaluator, truth: Truth, others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
