@@ -141,6 +141,29 @@ def test_custom_noise_levels_pass_through():
         RefiningScheduler(STOCK["unipc"](), PLAN).set_timesteps(timesteps=[900.0, 500.0])
 
 
+def test_a_generator_reaches_a_scheduler_that_draws():
+    def draw(scheduler):
+        scheduler.set_timesteps(8)
+        x = start()
+        for t in scheduler.timesteps:
+            generator = torch.Generator().manual_seed(int(t))
+            x = scheduler.step(0.1 * x, t, x, generator=generator, return_dict=False)[0]
+        return x
+
+    stock = FlowMatchEulerDiscreteScheduler(stochastic_sampling=True)
+    assert torch.equal(draw(RefiningScheduler(stock, PredictPerturb())), draw(stock))
+    draw(RefiningScheduler(STOCK["unipc"](), PredictPerturb()))
+
+
+def test_an_answer_that_is_not_finite_is_named():
+    def denoise(x, sigma):
+        return torch.where(torch.arange(4).view(4, 1, 1, 1, 1) == 2, torch.nan, x) if sigma < 0.9 else 0.5 * x
+
+    scheduler = RefiningScheduler(STOCK["unipc"](), PLAN)
+    with pytest.raises(ValueError, match=r"got NaN or infinity at step 3 \(sigma 0.83.*\) in sample 2"):
+        loop(scheduler, start(), denoise=denoise)
+
+
 def test_another_noise_gives_another_sample_and_the_same_noise_the_same():
     one, again, other = (
         loop(RefiningScheduler(STOCK["unipc"](), PLAN, seeds=range(first, first + 4)), start()) for first in (0, 0, 4)
@@ -170,19 +193,24 @@ def test_tokens_have_their_channels_last(axis):
 
 
 def test_places_that_a_pipeline_holds_still_stay_and_do_not_count():
-    clean = start(seed=9)[:, :, :1]
+    """As Cosmos 3 has them, whose model sees the clean frames in x, and 0 in the channels that a robot has not."""
+    x = start()
+    clean, x[:, 3] = x[:, :, :1].clone(), 0.0
+    clean[:, 3] = 0.0
 
     def denoise(x, sigma):
+        assert torch.equal(x[:, :, :1], clean)
+        assert not x[:, 3].any()
         x0 = RandomDenoiser()(x, sigma)
-        x0[:, :, :1] = x[:, :, :1]
+        x0[:, :, :1], x0[:, 3] = x[:, :, :1], x[:, 3]
         return x0
 
-    seen = []
+    states = []
     refine = PredictPerturb.from_steps([(1, 3, 2)], threshold=0.1, stop_fraction=None)
-    scheduler = RefiningScheduler(STOCK["unipc"](), refine, seeds=SEEDS, callback=seen.append)
-    z = loop(scheduler, torch.cat([clean, start()[:, :, 1:]], dim=2), denoise=denoise)
+    z = loop(RefiningScheduler(STOCK["unipc"](), refine, seeds=SEEDS, callback=states.append), x, denoise=denoise)
     assert torch.equal(z[:, :, :1], clean)
-    free = torch.stack([found["free"] for state in seen for found in state["refinement"]])
+    assert not z[:, 3].any()
+    free = torch.stack([found["free"] for state in states for found in state["refinement"]])
     assert not free[:, :, :, 0].any()
     assert free[:, :, :, 1:].all()
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from inspect import signature
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
 from torch import Tensor
 
+from worldmodel.sampling.denoiser import CheckedDenoiser
 from worldmodel.sampling.refine import Chain, PredictPerturb
 from worldmodel.sampling.sample import Noise, checked_noise, noise_source
 from worldmodel.sampling.schedules import check_sigmas
@@ -26,8 +28,17 @@ from worldmodel.sampling.solvers import Solver, StepContext, as_solver
 from worldmodel.sampling.visits import Order, Timesteps, Visits
 
 
+class Answer(NamedTuple):
+    """What a pipeline hands to ``step``."""
+
+    model_output: Tensor
+    timestep: float | Tensor
+    sample: Tensor
+    options: dict[str, Any]
+
+
 class RefiningScheduler(SchedulerMixin):
-    """A flow-matching scheduler that refines; see :func:`worldmodel.sampling.pipelines.refine_pipeline`.
+    """A flow-matching scheduler that refines, for :func:`worldmodel.sampling.pipelines.refine_pipeline`.
 
     Args:
         scheduler: the diffusers scheduler to wrap. Its multistep history starts afresh at a refined step.
@@ -37,7 +48,7 @@ class RefiningScheduler(SchedulerMixin):
         solver: one of ours, to take the steps in place of ``scheduler``, which then only gives the noise levels;
             "euler" is the published procedure.
         callback: as for :func:`worldmodel.sampling.sample`, after each step; a ``Record`` counts evaluations.
-        channel_axis: of the samples; if None the last of (B, tokens, C), otherwise 1.
+        channel_axis: of the samples; if None the last of (B, tokens, C), that of (1, B, C, T, H, W), otherwise 1.
 
     Attributes:
         scheduler: the wrapped one; it answers for ``config`` and whatever else is asked for.
@@ -63,7 +74,10 @@ class RefiningScheduler(SchedulerMixin):
         self.made, self.waits = 0, False
         self._noise = noise if seeds is None else noise_source(noise, seeds, np.size(np.asarray(seeds)))
         self._visits: Visits | None = None
-        self._announced: tuple[Tensor, Tensor | None, Tensor | None] | None = None
+        self._announced: tuple[Tensor | None, Tensor | None] | None = None
+        self._given: tuple[Tensor, Tensor] | None = None  # where, expands to (B, C, ...), and what
+        self._chain: Chain | None = None
+        self._found: list[dict[str, Any]] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "scheduler":
@@ -88,8 +102,7 @@ class RefiningScheduler(SchedulerMixin):
         self.scheduler.set_timesteps(**self._asked)
         self._levels = check_sigmas(self.scheduler.sigmas.tolist())
         self._visits = Visits(self.refine.visits(self._levels), self)
-        self._chain: Chain | None = None
-        self._reached, self._history, self.made = -1, None, 0
+        self._chain, self._reached, self._history, self.made = None, -1, None, 0
 
     @property
     def timesteps(self) -> Tensor:
@@ -135,7 +148,7 @@ class RefiningScheduler(SchedulerMixin):
             ValueError: there is not one seed for each sample.
         """
         noise_source(self._noise, None, len(latents))
-        self._announced = latents, pinned, given
+        self._announced = pinned, given
 
     def step(
         self,
@@ -152,10 +165,12 @@ class RefiningScheduler(SchedulerMixin):
         if self.made == 0:
             self._begin(x, velocity)
         sigma = self._levels[visits.step]
-        x0 = self._with_given(x - sigma * velocity)
+        self._answers.step = visits.step
+        x0 = self._answers.checked(self._with_given(x - sigma * velocity), sigma)
         chain = self._chain
         if chain is None:
-            chain, self._found = Chain.start(x, x0, sigma, self._pinned), []
+            pinned = None if self._given is None else self._given[0].all(dim=1, keepdim=True)
+            chain, self._found = Chain.start(x, x0, sigma, pinned), []
         elif chain.goes_on(self.refine):
             watch = None if self.callback is None else self._found.append
             chain = chain.merged(self.refine, x, x0, watch)
@@ -167,11 +182,13 @@ class RefiningScheduler(SchedulerMixin):
             self._chain = chain
             # A pipeline that went through a copy of the list makes the visits that are left for nothing.
             following = chain.perturbed(self.refine, partial(self._fresh, visits.step)) if goes_on else x
-            following = self._channels_back(following).to(sample.dtype)
+            following = self._channels_back(self._with_given(following)).to(sample.dtype)
         else:
             self._chain = None
-            extra = options if generator is None else {"generator": generator, **options}
-            following = self._advance(chain, model_output, timestep, sample, extra)
+            if generator is not None and "generator" in signature(self.scheduler.step).parameters:
+                options["generator"] = generator
+            answer = Answer(model_output, timestep, sample, options)
+            following = self._advance(visits.step, chain, answer)
         visits.done(self)
         return SchedulerOutput(prev_sample=following) if return_dict else (following,)
 
@@ -197,59 +214,58 @@ class RefiningScheduler(SchedulerMixin):
             raise ValueError(
                 "pipeline: got one made from a refined one, expected its own set-up; call refine_pipeline on it"
             )
-        _, pinned, given = self._announced or (x, None, None)
+        pinned, given = self._announced or (None, None)
         if pinned is None or given is None:
-            # A pipeline that holds places still, with clean latents in them, gives them the velocity 0.
-            held = (velocity == 0).all(dim=1, keepdim=True)
-            self._pinned, self._given = (held, x) if bool(held.any()) else (None, None)
+            held = _held(velocity)
+            self._given = (held, x) if bool(held.any()) else None
         else:
-            self._pinned, self._given = self._channels_first(pinned, cast=False), self._channels_first(given)
+            self._given = self._channels_first(pinned, cast=False), self._channels_first(given)
         self._fresh = checked_noise(noise_source(self._noise, None, len(x)), x)
+        self._answers = CheckedDenoiser(_evaluate_again, x)
         self._announced = None
 
-    def _advance(
-        self, chain: Chain, model_output: Tensor, timestep: float | Tensor, sample: Tensor, options: dict[str, Any]
-    ) -> Tensor:
+    def _advance(self, step: int, chain: Chain, answer: Answer) -> Tensor:
         """The step from the chain's sample to the next noise level."""
-        step, refined = self._visits.step, chain.iteration > 0
         sigma_next = self._levels[step + 1]
         if self.solver is None:
-            following = self._stock_step(chain, model_output, timestep, sample, options)
+            following = self._stock_step(step, chain, answer)
         else:
             left = len(self._levels) - 1 - step
             at = StepContext(chain.sigma, sigma_next, left, _evaluate_again, partial(self._fresh, step, 0))
-            x_next, self._history = self.solver(chain.x, chain.x0, at, None if refined else self._history)
-            following = self._channels_back(x_next).to(sample.dtype)
+            history = None if chain.iteration > 0 else self._history
+            x_next, self._history = self.solver(chain.x, chain.x0, at, history)
+            following = self._channels_back(x_next).to(answer.sample.dtype)
         if self.callback is not None:
             state = {"step": step, "sigma": chain.sigma, "sigma_next": sigma_next, "x": chain.x, "x0": chain.x0}
             self.callback({**state, "evaluations": chain.used + 1, "refinement": self._found})
         self._reached = step + 1
-        if sigma_next == 0.0:
-            return self._channels_back(self._with_given(self._channels_first(following))).to(following.dtype)
-        return following
+        return self._channels_back(self._with_given(self._channels_first(following))).to(following.dtype)
 
-    def _stock_step(
-        self, chain: Chain, model_output: Tensor, timestep: float | Tensor, sample: Tensor, options: dict[str, Any]
-    ) -> Tensor:
+    def _stock_step(self, step: int, chain: Chain, answer: Answer) -> Tensor:
         """The wrapped scheduler's step, from its own arguments to the bit where nothing has changed them."""
-        step, refined = self._visits.step, chain.iteration > 0
+        refined = chain.iteration > 0
         if refined or step != self._reached:
             self.scheduler.set_timesteps(**self._asked)  # drops the history
             self.scheduler.set_begin_index(step)
         velocity = self._channels_back((chain.x - chain.x0) / chain.sigma)
         if refined:
             x = self._channels_back(chain.x)
-            return self.scheduler.step(velocity, timestep, x, **options, return_dict=False)[0].to(sample.dtype)
-        if self._pinned is not None:
-            pinned = self._channels_back(self._pinned.expand_as(chain.x))
-            model_output = torch.where(pinned, velocity.to(model_output.dtype), model_output)
-        return self.scheduler.step(model_output, timestep, sample, **options, return_dict=False)[0]
+            return self._solve(answer._replace(model_output=velocity, sample=x)).to(answer.sample.dtype)
+        velocity = velocity.to(answer.model_output.dtype)
+        if self._given is not None:
+            pinned = self._channels_back(self._given[0].expand_as(chain.x))
+            answer = answer._replace(model_output=torch.where(pinned, velocity, answer.model_output))
+        return self._solve(answer)
+
+    def _solve(self, answer: Answer) -> Tensor:
+        given = answer.model_output, answer.timestep, answer.sample
+        return self.scheduler.step(*given, **answer.options, return_dict=False)[0]
 
     def _with_given(self, x: Tensor) -> Tensor:
-        return x if self._pinned is None else torch.where(self._pinned, self._given, x)
+        return x if self._given is None else torch.where(*self._given, x)
 
     def _axis(self, ndim: int) -> int:
-        return self.channel_axis if self.channel_axis is not None else (-1 if ndim == 3 else 1)
+        return {3: -1, 6: 2}.get(ndim, 1) if self.channel_axis is None else self.channel_axis
 
     def _channels_first(self, x: Tensor, cast: bool = True) -> Tensor:
         """(B, C, ...) in float32 or better."""
@@ -274,6 +290,13 @@ class RefiningScheduler(SchedulerMixin):
 
 def _evaluate_again(x: Tensor, sigma: float) -> Tensor:
     raise RuntimeError("a solver evaluated the model in the middle of a step")
+
+
+def _held(velocity: Tensor) -> Tensor:
+    """Where a pipeline keeps x as it is by a velocity (B, C, ...) of 0: whole places, and channels that are padding."""
+    still = velocity == 0
+    padding = still.flatten(2).all(dim=2).view(*still.shape[:2], *[1] * (still.ndim - 2))
+    return still.all(dim=1, keepdim=True) | padding
 
 
 def _check_scheduler(scheduler: Any) -> Any:

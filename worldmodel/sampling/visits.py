@@ -55,7 +55,7 @@ class Visits:
             step, after = self.step, self.position + 1
             self.steps[after:] = [other for other in self.steps[after:] if other != step]
 
-    def walk(self, timesteps: Sequence[Tensor], first: int) -> Iterator[Tensor]:
+    def walk(self, timesteps: Tensor, first: int) -> Iterator[Tensor]:
         """The timesteps of the visits from ``first`` on, each looked up when it is its turn."""
         self.live, self.first, self.position = True, first, first
         while self.position < len(self.steps):
@@ -79,10 +79,10 @@ class Timesteps(Tensor):
     A slice from some visit on does so too; whatever else is made of it is a plain tensor.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # as torch.nn.Parameter has it
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as nn.Parameter has it
 
     visits: Visits
-    of_steps: Sequence[Tensor]  # the timestep of each step
+    of_steps: Tensor  # the timestep of each step
     first: int
 
     @classmethod
