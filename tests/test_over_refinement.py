@@ -1,9 +1,13 @@
 """What a user hears of refinement that went too far."""
 
+import json
+
 import numpy as np
 import pytest
 
 import worldmodel
+from worldmodel import cli, over_refinement
+from worldmodel.collect import collect
 from worldmodel.over_refinement import GROWTH_LIMIT, SHIFT_LIMIT, over_refined, warning
 from worldmodel.sampling import PredictPerturb
 from worldmodel.storage import EpisodeStore
@@ -52,3 +56,19 @@ def test_a_store_keeps_the_drift(rollout, tmp_path):
     store.write_rollout("a", refined, 1)
     np.testing.assert_array_equal(store.read_rollout().drift[0], refined.drift[1])
     np.testing.assert_array_equal(RolloutStore(store.path, ["a"]).read("a").drift, refined.drift[1])
+
+
+def test_the_command_warns_and_the_evaluation_counts(pipeline_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(over_refinement, "SHIFT_LIMIT", 0.0)
+    collect(tmp_path / "truth", episodes=2, seed=3, image_size=32, fps=16.0, num_frames=9)
+    options = {"model": str(pipeline_folder), "steps": 3}
+    cli.rollout(tmp_path / "truth", tmp_path / "base", **options)
+    assert "over-refined" not in capsys.readouterr().err
+    cli.rollout(tmp_path / "truth", tmp_path / "refined", plan=((0.0, 0.5, 1),), threshold=0.0, **options)
+    assert "over-refined: in 2 of 2 clips" in capsys.readouterr().err
+    rows = (f"plain={tmp_path / 'base'}", f"ours={tmp_path / 'refined'}")
+    cli.evaluate(tmp_path / "truth", tmp_path / "results", rows=rows)
+    assert "ours: over-refined: in 2 of 2 clips" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "results" / "results.json").read_text())["families"][0]["rows"]
+    assert [rows[name]["over_refined"] for name in ("plain", "ours")] == [0, 2]
+    assert "Over-refined" in (tmp_path / "results" / "report.html").read_text()
