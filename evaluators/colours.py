@@ -15,6 +15,7 @@ SEED = 0.45  # membership that starts a region
 GROW = 0.2  # membership that continues it
 MIN_CHROMA = 12.0  # grey levels by which the object's colour must differ from the background's
 HUE_PENALTY = 0.5  # cost of chroma across the object's own, so that other colours do not count
+NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,20 @@ class Appearance:
     strength: float  # grey levels, typical chroma of the object along its direction
 
 
-def learn(image: np.ndarray, mask: np.ndarray, covered: np.ndarray, name: str) -> Appearance:
-    """Colour of the object at ``mask`` (H, W) bool in ``image`` (H, W, 3) uint8.
-
-    ``covered`` (H, W) bool holds the pixels of all objects; ``name`` begins a refusal.
-    """
+def empty_scene(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Estimate (H, W, 3) uint8 of what ``image`` would show without the objects at ``covered`` (H, W) bool."""
     # Pixels on the rim mix both colours and belong to neither.
     rim = cv2.dilate(covered.astype(np.uint8), np.ones((5, 5), np.uint8))
-    core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    return np.asarray(cv2.GaussianBlur(cv2.inpaint(image, rim, 3.0, cv2.INPAINT_TELEA), (5, 5), 0))
+
+
+def learn(image: np.ndarray, mask: np.ndarray, empty: np.ndarray, name: str) -> Appearance:
+    """Colour of the object at ``mask`` (H, W) bool in ``image`` (H, W, 3) uint8.
+
+    ``empty`` is the :func:`empty_scene`; ``name`` begins a refusal.
+    """
+    core = cv2.erode(mask.astype(np.uint8), NEIGHBOURS).astype(bool)
     core = core if core.sum() >= 5 else mask
-    empty = cv2.GaussianBlur(cv2.inpaint(image, rim, 3.0, cv2.INPAINT_TELEA), (5, 5), 0)
     # Medians of the channels need not sum to zero.
     colour = _chroma(np.median(_chroma(image[core]) - _chroma(empty[core]), axis=0))
     strength = float(np.linalg.norm(colour))
@@ -48,7 +53,8 @@ def learn(image: np.ndarray, mask: np.ndarray, covered: np.ndarray, name: str) -
         )
     direction = colour / strength
     across = np.cross(direction, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
-    return Appearance(direction, across, _along(empty[None], direction)[0], _along(empty[None], across)[0], strength)
+    background = empty[None].astype(np.float32)
+    return Appearance(direction, across, _along(background, direction)[0], _along(background, across)[0], strength)
 
 
 def membership(video: np.ndarray, looks: Appearance) -> np.ndarray:
@@ -57,8 +63,10 @@ def membership(video: np.ndarray, looks: Appearance) -> np.ndarray:
     m = max(a - HUE_PENALTY |b|, 0) / strength, a and b being the chroma along and across the
     object's own that is not the background's.
     """
-    along = _along(video, looks.direction) - looks.background
-    across = _along(video, looks.across) - looks.background_across
+    pixels = video.astype(np.float32)
+    along, across = _along(pixels, looks.direction), _along(pixels, looks.across)
+    along -= looks.background
+    across -= looks.background_across
     np.abs(across, out=across)
     across *= HUE_PENALTY
     along -= across
@@ -73,10 +81,8 @@ def unshade(members: np.ndarray, region: np.ndarray) -> np.ndarray:
     A lit face has more chroma than one in shade; dividing by the strongest membership of the
     neighbourhood leaves the share of the pixel, which is what a centroid weighs.
     """
-    region = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8))
-    inside = members * region
-    shading = np.maximum(cv2.dilate(inside, np.ones((3, 3), np.uint8)), SEED)
-    return np.clip(inside / shading, 0.0, 1.0)
+    inside = members * cv2.dilate(region.astype(np.uint8), NEIGHBOURS)
+    return np.minimum(inside / np.maximum(cv2.dilate(inside, NEIGHBOURS), SEED), 1.0)
 
 
 def _chroma(image: np.ndarray) -> np.ndarray:
@@ -86,8 +92,8 @@ def _chroma(image: np.ndarray) -> np.ndarray:
 
 
 def _along(video: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Chroma (T, H, W) float32 of (T, H, W, 3) uint8 in a direction without grey part, so that grey falls out."""
+    """Chroma (T, H, W) float32 of (T, H, W, 3) float32 in a direction without grey part, so that grey falls out."""
     frames, height, width, _ = video.shape
     # As one tall picture, which OpenCV handles several times as fast as NumPy's product.
-    tall = video.reshape(frames * height, width, 3).astype(np.float32)
+    tall = video.reshape(frames * height, width, 3)
     return cv2.transform(tall, direction[None]).reshape(frames, height, width)

@@ -66,14 +66,15 @@ def find_landing(
     if best is None:
         return None
     _, fall, landing = best
-    gain = -np.inf
     when = np.arange(1.0, len(path) - 2.0 - fall.start, STEP)
     for _ in range(REFITS):
-        last = fall.count(np.array([landing + AFTER]))
+        before, last = landing, fall.count(np.array([landing + AFTER]))
         near = when[np.abs(when - landing) <= REACH]
         misfit = fall.misfit(near, min_fall, np.full(len(near), last[0]))
-        landing, gain = float(near[misfit.argmin()]), fall.going_on(last[0]) - misfit.min()
-    if gain < MIN_GAIN * tolerance**2:
+        landing = float(near[misfit.argmin()])
+        if landing == before:
+            break
+    if fall.going_on(last[0]) - misfit.min() < MIN_GAIN * tolerance**2:
         return None
     (weights,), _ = fall.bounce(np.array([landing]), last)
     after, before = -(weights[1] * landing + weights[2]), weights[1] * landing
@@ -151,8 +152,8 @@ def _cumulative(terms: np.ndarray) -> np.ndarray:
 
 def _solve(normal: np.ndarray, right: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights (K, P) of the normal equations, of which the upper triangle is given, and squared residuals (K,)."""
-    lower = np.tril_indices(normal.shape[1], -1)
-    normal[:, lower[0], lower[1]] = normal[:, lower[1], lower[0]]
+    for row in range(1, normal.shape[1]):
+        normal[:, row, :row] = normal[:, :row, row]
     weights = np.linalg.solve(normal + 1e-9 * np.eye(normal.shape[1]), right[..., None])[..., 0]
     misfit = squares - (2 * right * weights).sum(axis=1) + np.einsum("kp,kpq,kq->k", weights, normal, weights)
     return weights, np.maximum(misfit, 0.0)

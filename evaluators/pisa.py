@@ -22,9 +22,10 @@ def pisa_scores(true_masks: np.ndarray, masks: np.ndarray, *, true_fps: float, f
     check_mask("true_masks", true_masks, true_masks.shape)
     pairs = pair_frames(len(true_masks), len(masks), true_fps, fps)
     scale = np.sqrt(2.0) * true_masks.shape[1]
-    both = [_crop(true_masks[pair], mask) for pair, mask in zip(pairs, masks[: len(pairs)], strict=True)]
+    a, b = true_masks[pairs], masks[: len(pairs)]
+    both = [_crop(*pair) for pair in zip(a, b, strict=True)]
     return {
-        "pisa_l2": _nanmean([np.abs(_centroid(a) - _centroid(b)) for a, b in both]) / scale,
+        "pisa_l2": _nanmean(np.abs(_centroids(a) - _centroids(b))) / scale,
         "pisa_cd": _nanmean([_chamfer(a, b) for a, b in both]) / scale,
         "pisa_iou": float(np.mean([_iou(a, b) for a, b in both])),
     }
@@ -46,9 +47,12 @@ def _crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a[box], b[box]
 
 
-def _centroid(mask: np.ndarray) -> np.ndarray:
-    rows, columns = np.nonzero(mask)
-    return np.array([columns.mean(), rows.mean()]) if len(rows) else np.full(2, np.nan)
+def _centroids(masks: np.ndarray) -> np.ndarray:
+    """Means (T, 2) px of the column and row indices of masks (T, H, W); nan of an empty one."""
+    in_rows, in_columns = np.count_nonzero(masks, axis=2), np.count_nonzero(masks, axis=1)
+    sums = np.stack([in_columns @ np.arange(masks.shape[2]), in_rows @ np.arange(masks.shape[1])], axis=1)
+    area = in_rows.sum(axis=1)[:, None]
+    return np.where(area > 0, sums / np.maximum(area, 1), np.nan)
 
 
 def _chamfer(a: np.ndarray, b: np.ndarray) -> float:
@@ -66,7 +70,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> float:
     return np.count_nonzero(a & b) / union if union else 1.0
 
 
-def _nanmean(values: list) -> float:
+def _nanmean(values: np.ndarray | list[float]) -> float:
     array = np.asarray(values, dtype=np.float64)
     kept = array[np.isfinite(array)]
     return float(kept.mean()) if kept.size else float("nan")

@@ -7,6 +7,7 @@ their own see :mod:`~worldmodel.evaluators.flow_tracking`, which returns the sam
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 
 from worldmodel.evaluators.checks import check_mask, check_video
-from worldmodel.evaluators.colours import GROW, SEED, Appearance, learn, membership, unshade
+from worldmodel.evaluators.colours import GROW, SEED, Appearance, empty_scene, learn, membership, unshade
 from worldmodel.evaluators.same_colour import Expectation, Region, divide
 
 MIN_AREA = 0.25  # of the first frame's soft area: below, the object is lost
@@ -70,7 +71,7 @@ def track(video: np.ndarray, first_mask: np.ndarray, first_frame: np.ndarray | N
             left out. Imagined videos should give the true one, their own may have lost the object.
     """
     first = check_first("first_mask", video, first_mask, first_frame)
-    looks = learn(first, first_mask, first_mask, "first_mask")
+    looks = learn(first, first_mask, empty_scene(first, first_mask), "first_mask")
     return _track_group(membership(video, looks), first, looks, [first_mask])[0]
 
 
@@ -97,11 +98,18 @@ def track_objects(
     labels = check_labels(segmentation, labels)
     covered = np.asarray(segmentation) > 0
     first = check_first("segmentation", video, covered, first_frame)
+    empty = empty_scene(first, covered)
     masks = [np.asarray(segmentation == label) for label in labels]
     names = [f"segmentation label {label}" for label in labels]
-    groups = _same_hues([learn(first, *each) for each in zip(masks, [covered] * len(masks), names, strict=True)])
+    alone = [learn(first, mask, empty, name) for mask, name in zip(masks, names, strict=True)]
+    groups = _same_hues(alone)
     found: dict[int, Tracks] = {}
-    looks = [learn(first, np.any([masks[i] for i in group], axis=0), covered, names[group[0]]) for group in groups]
+    looks = [
+        alone[group[0]]
+        if len(group) == 1
+        else learn(first, np.any([masks[i] for i in group], axis=0), empty, names[group[0]])
+        for group in groups
+    ]
     members = _compete([membership(video, each) for each in looks])
     for group, each, member in zip(groups, looks, members, strict=True):
         found |= zip(group, _track_group(member, first, each, [masks[i] for i in group]), strict=True)
@@ -114,7 +122,7 @@ def colour_regions(video: np.ndarray, first_mask: np.ndarray, first_frame: np.nd
     Arguments as in :func:`track`. A region counts where it holds a pixel of membership ``SEED``.
     """
     first = check_first("first_mask", video, first_mask, first_frame)
-    members = membership(video, learn(first, first_mask, first_mask, "first_mask"))
+    members = membership(video, learn(first, first_mask, empty_scene(first, first_mask), "first_mask"))
     regions = np.zeros(members.shape, dtype=bool)
     for frame, member in zip(regions, members, strict=True):
         count, labels = cv2.connectedComponents((member >= GROW).astype(np.uint8), connectivity=8)
@@ -199,7 +207,7 @@ def _compete(members: list[np.ndarray]) -> list[np.ndarray]:
     """Each pixel belongs to the colour it shows most of."""
     if len(members) == 1:
         return members
-    most = np.max(members, axis=0)
+    most = functools.reduce(np.maximum, members)
     return [np.where(member >= most, member, 0.0) for member in members]
 
 
@@ -210,13 +218,14 @@ def _track_group(members: np.ndarray, first: np.ndarray, looks: Appearance, mask
     expectation = Expectation(np.array([np.argwhere(mask).mean(axis=0) for mask in masks]))
     found: list[list[Soft | None]] = [[] for _ in masks]
     for member in members:
-        regions = [region for region in _regions(member) if region.weight >= MIN_AREA * areas.min()]
+        regions = _regions(member)
         if len(masks) == 1:
-            parts: list[Region | None] = [max(regions, key=lambda region: region.weight, default=None)]
+            kept = [_plausible(max(regions, key=lambda region: region.weight, default=None), areas[0])]
         else:
-            parts = divide(expectation.centres, areas, regions)
-        kept = [_plausible(part, area) for part, area in zip(parts, areas, strict=True)]
-        expectation.update(kept)
+            large = [region for region in regions if region.weight >= MIN_AREA * areas.min()]
+            parts = divide(expectation.centres, areas, large)
+            kept = [_plausible(part, area) for part, area in zip(parts, areas, strict=True)]
+            expectation.update(kept)
         for softs, region in zip(found, kept, strict=True):
             softs.append(None if region is None else _soften(member, region))
     return [collect(softs, masks[0].shape) for softs in found]
@@ -228,24 +237,26 @@ def _plausible(region: Region | None, area: float) -> Region | None:
 
 
 def _regions(member: np.ndarray) -> list[Region]:
-    """Connected pixels of at least ``GROW`` around one of at least ``SEED``, in a frame (H, W)."""
+    """Connected pixels of at least ``GROW`` around one of at least ``SEED``, in a frame (H, W); rows are in order."""
     hot = member >= GROW
-    rows, columns = np.nonzero(hot)
-    if not len(rows):
+    places = np.flatnonzero(hot)
+    values = member.ravel()[places].astype(np.float64)
+    seeds = values >= SEED
+    if not seeds.any():
         return []
-    count, labels = cv2.connectedComponents(hot.astype(np.uint8), connectivity=8)
-    label, values = labels[rows, columns], member[rows, columns].astype(np.float64)
-    seeded = np.unique(label[values >= SEED])
+    rows, columns = np.divmod(places, member.shape[1])
+    count, labels = cv2.connectedComponents(hot.view(np.uint8), connectivity=8)
     if count == 2:
-        return [Region(rows, columns, values)] if len(seeded) else []
-    return [Region(rows[label == each], columns[label == each], values[label == each]) for each in seeded]
+        return [Region(rows, columns, values)]
+    label = labels.ravel()[places]
+    return [Region(rows[label == each], columns[label == each], values[label == each]) for each in np.unique(label[seeds])]
 
 
 def _soften(member: np.ndarray, region: Region) -> Soft:
     """The region's pixels and those around it, with how much of each is object."""
-    top, left = max(region.rows.min() - 2, 0), max(region.columns.min() - 2, 0)
+    top, left = max(region.rows[0] - 2, 0), max(region.columns.min() - 2, 0)
     rows, columns = region.rows - top, region.columns - left
-    inside = np.zeros((rows.max() + 3, columns.max() + 3), dtype=np.uint8)
+    inside = np.zeros((rows[-1] + 3, columns.max() + 3), dtype=np.uint8)
     inside[rows, columns] = 1
     part = member[top : top + len(inside), left : left + inside.shape[1]]
     return Soft(int(top), int(left), unshade(part, inside[: part.shape[0], : part.shape[1]]))
