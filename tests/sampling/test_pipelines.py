@@ -12,6 +12,8 @@ from tiny_pipelines import (
     SIZE,
     AsDenoiser,
     call,
+    call_cosmos3,
+    cosmos3_pipeline,
     counted,
     embeds,
     noise,
@@ -183,6 +185,29 @@ def test_a_part_of_the_schedule_is_refined_as_planned():
         noise=lambda step, iteration, like: keyed(step + 3, iteration, like),
     )
     assert_near(z, expected)
+
+
+@pytest.mark.parametrize("stop_fraction", [None, 0.3])
+def test_cosmos3_refines_video_and_actions_around_a_clean_image(stop_fraction):
+    """Its model sees the image in x itself, and the actions' scheduler is a copy of the video's."""
+    seen = []
+
+    def note(pipe, index, timestep, kwargs):
+        seen.append(kwargs["latents"][:, :, 0])
+        return {}
+
+    stock = call_cosmos3(cosmos3_pipeline(), STEPS)
+    refine = PredictPerturb.from_steps([(1, 2, 3)], threshold=0.8, stop_fraction=stop_fraction)
+    pipe = refine_pipeline(cosmos3_pipeline(), refine, seeds=[3])
+    video, actions = call_cosmos3(pipe, STEPS, callback_on_step_end=note)
+    assert len(seen) == pipe.scheduler.made
+    assert (pipe.scheduler.made == STEPS + 6) == (stop_fraction is None)
+    assert all(torch.equal(frame, seen[0]) for frame in seen)
+    torch.testing.assert_close(video[:, :, 0], stock[0][:, :, 0])
+    other = call_cosmos3(refine_pipeline(pipe, refine, seeds=[4]), STEPS)
+    for one, another, plain in zip((video, actions), other, stock, strict=True):
+        assert (one - another).abs().mean() > 1e-3
+        assert (one - plain).abs().mean() > 1e-3
 
 
 def test_seeds_decide_and_each_sample_has_its_own():

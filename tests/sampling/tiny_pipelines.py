@@ -12,6 +12,7 @@ import torch
 from diffusers import (
     AutoencoderKLWan,
     Cosmos2_5_PredictBasePipeline,
+    Cosmos3OmniPipeline,
     CosmosTransformer3DModel,
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
@@ -21,7 +22,9 @@ from diffusers import (
     WanVideoToVideoPipeline,
 )
 from diffusers.models.transformers import transformer_cosmos
+from diffusers.models.transformers.transformer_cosmos3 import Cosmos3OmniTransformer
 from diffusers.pipelines.cosmos import pipeline_cosmos2_5_predict
+from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import CosmosActionCondition
 from PIL import Image
 from torch import Tensor, nn
 
@@ -252,3 +255,61 @@ def counted(network: nn.Module) -> list[float]:
     hook: Callable[..., None] = lambda module, args, kwargs: calls.append(float(kwargs["timestep"].max()))  # noqa: E731
     network.register_forward_pre_hook(hook, with_kwargs=True)
     return calls
+
+
+class Words:
+    """Stands in for a tokenizer: every prompt is the same four words."""
+
+    eos_token_id = 1
+
+    def convert_tokens_to_ids(self, *_: Any) -> int:
+        return 2
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> Any:
+        return types.SimpleNamespace(input_ids=[3, 4, 5, 6])
+
+
+def cosmos3_pipeline() -> Cosmos3OmniPipeline:
+    """Cosmos 3, which samples a video and the robot's actions together, each with a scheduler of its own."""
+    torch.manual_seed(1)
+    transformer = Cosmos3OmniTransformer(
+        head_dim=12,
+        hidden_size=24,
+        intermediate_size=32,
+        latent_channel=16,
+        latent_patch_size=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_hidden_layers=2,
+        patch_latent_dim=16,
+        rope_axes_dim=[2, 2, 2],
+        vocab_size=64,
+        action_dim=64,
+        action_gen=True,
+        num_embodiment_domains=32,
+    ).eval()
+    parts = {"vae": vae(), "scheduler": SCHEDULERS["unipc"](), "text_tokenizer": Words()}
+    made = Cosmos3OmniPipeline(transformer=transformer, enable_safety_checker=False, **parts)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def call_cosmos3(pipe: Cosmos3OmniPipeline, steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    """Latents (1, C, T, H, W) and actions (T, A) from an image."""
+    domain, tier = "bridge_orig_lerobot", 256
+    made = pipe(
+        prompt="",
+        action=CosmosActionCondition(
+            mode="policy", chunk_size=FRAMES - 1, domain_name=domain, resolution_tier=tier, image=image()
+        ),
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="latent",
+        add_resolution_template=False,
+        add_duration_template=False,
+        use_system_prompt=False,
+        enable_safety_check=False,
+        **options,
+    )
+    return made.video, made.action[0]

@@ -49,6 +49,7 @@ class RefiningScheduler(SchedulerMixin):
             "euler" is the published procedure.
         callback: as for :func:`worldmodel.sampling.sample`, after each step; a ``Record`` counts evaluations.
         channel_axis: of the samples; if None the last of (B, tokens, C), that of (1, B, C, T, H, W), otherwise 1.
+            Kandinsky 5 has its channels last: -1.
 
     Attributes:
         scheduler: the wrapped one; it answers for ``config`` and whatever else is asked for.
