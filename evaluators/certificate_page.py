@@ -86,8 +86,7 @@ def _intervals(rate: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 
 def _judge(judge: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th>{escape(outcome.capitalize())}</th><td>{escape(_rate(rates['sensitivity']))}</td>"
-        f"<td>{escape(_rate(rates['specificity']))}</td></tr>"
+        f"<tr><th>{escape(outcome.capitalize())}</th>{_cells(rates['sensitivity'])}{_cells(rates['specificity'])}</tr>"
         for outcome, rates in judge["outcomes"].items()
     )
     played = ", ".join(
@@ -97,8 +96,19 @@ def _judge(judge: Mapping[str, Any]) -> str:
         f"<p>{judge['clips']} clips rendered by MuJoCo, judged from their pixels: whether the grasp succeeds at the "
         f"end, of which both rates must be at least {judge['least']:g}, and which stages it passes. Success judged "
         f'right, by how the clip was played: {escape(played)}.</p><div class="wide"><table><thead><tr><th></th>'
-        f"<th>Sensitivity, 95 % intervals</th><th>Specificity</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<th>Sensitivity</th>{_INTERVALS}<th>Specificity</th>{_INTERVALS}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+_INTERVALS = "<th>Wilson, 95 %</th><th>Clopper-Pearson</th>"
+
+
+def _cells(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "<td>–</td>" * 3
+    ends = "".join(f"<td>{low:.3f} to {high:.3f}</td>" for low, high in _intervals(rate).values())
+    return f"<td>{rate['right']} of {rate['n']}: {rate['value']:.3f}</td>{ends}"
 
 
 def _withdrawn(withdrawn: Sequence[Mapping[str, Any]]) -> str:

@@ -58,4 +58,4 @@ def test_the_rates_are_printed_and_on_the_page(tmp_path):
     assert "not declared: flood, m: replay above frozen: it is black" in text
     write_page(tmp_path / "page.html", document)
     page = (tmp_path / "page.html").read_text()
-    assert "1 of 2 fail" in page and "97 of 100 = 0.9700" in page and "it is black" in page
+    assert "1 of 2 fail" in page and "97 of 100: 0.970" in page and "it is black" in page
