@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+HELD = ("gripper",)  # numbers that are positions rather than motions
+
 
 @dataclass(frozen=True)
 class ActionSpec:
@@ -81,3 +83,13 @@ class ActionSpec:
     def _expected(self) -> str:
         pairs = zip(self.names, self.units, strict=True)
         return f"{len(self.names)} numbers ({', '.join(f'{name} in {unit}' for name, unit in pairs)})"
+
+
+def held(actions: np.ndarray, count: int, spec: ActionSpec) -> np.ndarray:
+    """Actions (..., count, A) with those that are missing at the end filled: no motion, the gripper as it was."""
+    missing = count - actions.shape[-2]
+    if missing <= 0:
+        return actions
+    rest = np.repeat(actions[..., -1:, :], missing, axis=-2)
+    rest[..., [name not in HELD for name in spec.names]] = 0.0
+    return np.concatenate([actions, rest], axis=-2)

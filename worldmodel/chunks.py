@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.backends.cosmos25 import Cosmos25Backend as Backend
+from worldmodel.backends.protocol import Backend
 from worldmodel.handover import Handover
 from worldmodel.noise import KeyedNoise
 from worldmodel.rollout import Rollout
@@ -65,16 +65,26 @@ class Chunk:
 
 
 def imagine_chunk(
-    backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any]
+    backend: Backend,
+    state: State,
+    settings: Settings,
+    advance: Callable[[int], Any],
+    actions: np.ndarray | None = None,
 ) -> tuple[State, Chunk]:
-    """Continue those samples of a state that have not ended; ``advance`` is told of every evaluation."""
+    """Continue those samples of a state that have not ended.
+
+    Args:
+        advance: is told of every evaluation.
+        actions: (B, n, A), one for each new frame of the chunk, or None.
+    """
     running = state.select(~state.ended) if state.ended.any() else state
     if len(running) == len(state):
-        chunk = _sampled(backend, state, settings, advance)
+        chunk = _sampled(backend, state, settings, advance, actions)
     else:
         chunk = _still(backend, state, settings.refine is not None)
         if len(running):
-            chunk = _filled(chunk, _sampled(backend, running, settings, advance), ~state.ended)
+            own = None if actions is None else actions[~state.ended]
+            chunk = _filled(chunk, _sampled(backend, running, settings, advance, own), ~state.ended)
     frames, latents = settings.handover.keep(backend, chunk.video, chunk.latents)
     following = replace(
         state,
@@ -87,7 +97,9 @@ def imagine_chunk(
     return following, chunk
 
 
-def _sampled(backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any]) -> Chunk:
+def _sampled(
+    backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any], actions: np.ndarray | None
+) -> Chunk:
     """A chunk from the model."""
     noise = KeyedNoise(state.seeds, state.chunk, lineages=state.lineages)
     given = settings.handover.given(backend, state)
@@ -105,7 +117,7 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
         nfe.add_(step["evaluations"])
         advance(int(step["evaluations"].sum()))
 
-    denoise = backend.denoiser(given)
+    denoise = backend.denoiser(given, actions)
     z: Tensor = sample(
         denoise, x, settings.sigmas, solver=settings.solver, refine=settings.refine, noise=noise, callback=count
     )
@@ -115,7 +127,7 @@ def _sampled(backend: Backend, state: State, settings: Settings, advance: Callab
         over = uncertainty > settings.stop.limit
         nfe.add_(1)
         advance(len(state))
-    frames = 1 + (given.shape[2] - 1) * backend.frames_per_latent
+    frames = 1 + (given.shape[2] - 1) * backend.frames_per_latent if given.shape[2] else 0
     return Chunk(
         video=backend.decode(z),
         latents=z.cpu().numpy(),

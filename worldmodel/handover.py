@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.backends.cosmos25 import Cosmos25Backend as Backend
+from worldmodel.backends.protocol import Backend
 from worldmodel.state import State
 
 

@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from worldmodel.backends.cosmos25 import Cosmos25Backend
+from worldmodel.actions import held
+from worldmodel.backends.families import load_backend
+from worldmodel.backends.hub import is_hub_id
+from worldmodel.backends.licences import Guardrails
+from worldmodel.backends.protocol import Backend
 from worldmodel.chunks import Settings, count_chunks, imagine_chunk
 from worldmodel.frames import check_frames
 from worldmodel.handover import as_handover
@@ -28,12 +32,25 @@ from worldmodel.stopping import StopRule
 EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
 
 
-def load(name: str | Path, device: str | None = None) -> WorldModel:
+def load(
+    name: str | Path,
+    device: str | None = None,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    dtype: torch.dtype | None = None,
+    guardrail: Guardrails = "nvidia",
+) -> WorldModel:
     """Load a world model.
 
     Args:
-        name: "tiny", the model inside this package, or a pipeline folder in the hub's layout.
+        name: "tiny", the model inside this package, a pipeline folder in the hub's layout, or a repository of the hub
+            such as "nvidia/Cosmos-Predict2.5-2B".
         device: torch device; a CUDA device if there is one, by default.
+        revision, subfolder: where in a repository the pipeline is; the known place by default.
+        dtype: of released weights; bfloat16 on CUDA and float32 elsewhere by default.
+        guardrail: NVIDIA's models come with a guardrail, the package cosmos_guardrail; "none" goes without it where
+            the licence allows that, and rollouts record it.
 
     Raises:
         ValueError: no such model, or its files are missing or damaged.
@@ -41,26 +58,42 @@ def load(name: str | Path, device: str | None = None) -> WorldModel:
     folder = EMBEDDED.get(str(name), Path(name))
     if str(name) in EMBEDDED and not folder.is_dir():
         raise ValueError(f"model: got no weights of {name} in {folder}, expected them; install worldmodel again")
-    if not folder.is_dir():
+    if not folder.is_dir() and not is_hub_id(str(name)):
         raise ValueError(
-            f"model: got {str(name)!r}, expected {', '.join(EMBEDDED)} or an existing pipeline folder; check the path"
+            f"model: got {str(name)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name of "
+            "the hub; check the path"
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return WorldModel(Cosmos25Backend.from_folder(folder, device))
+    backend = load_backend(
+        str(folder), device, revision=revision, subfolder=subfolder, dtype=dtype, guardrail=guardrail
+    )
+    return WorldModel(backend)
 
 
 class WorldModel:
-    """An image-conditioned video model: first frames in, imagined clips out, chunk after chunk."""
+    """A video model: first frames, and actions where it takes them, in; imagined clips out, chunk after chunk."""
 
-    def __init__(self, backend: Cosmos25Backend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.recipe = backend.recipe
 
+    def conditioned(self, **options: Any) -> WorldModel:
+        """The same weights told something else, such as ``prompt``, ``guidance``, ``image_size`` or ``num_frames``.
+
+        For the options see the backend's ``conditioned``, such as that of
+        :class:`worldmodel.backends.cosmos25_released.ReleasedCosmos25`.
+
+        Raises:
+            ValueError: an option that the model does not take.
+        """
+        return WorldModel(self.backend.conditioned(**options))
+
     def rollout(
         self,
-        frames: np.ndarray,
+        frames: np.ndarray | None,
         *,
         seeds: Sequence[int] | np.ndarray,
+        actions: np.ndarray | None = None,
         horizon: int | None = None,
         tail: str = "refuse",
         handover: str = "frame",
@@ -76,9 +109,11 @@ class WorldModel:
 
         Args:
             frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size; or (B, F, H, W, 3) with
-                F = 1 + 4n given frames.
+                F = 1 + 4n given frames. None imagines from the model's prompt alone.
             seeds: (B,) non-negative integers; up to float rounding a rollout depends on its own only.
-            horizon: frames to imagine after the given ones; one chunk if None.
+            actions: (B, n, A) in the units of ``backend.action_spec``, one for each imagined frame; those that a cut
+                last chunk lacks are filled with standing still. None: nothing is known of them.
+            horizon: frames to imagine after the given ones; as many as actions, or one chunk, if None.
             tail: what to do with a horizon that is no whole number of chunks: "refuse", or "cut", which imagines
                 the last chunk whole and drops the frames beyond.
             handover: what each chunk gives to the next, see :mod:`worldmodel.handover`: "frame", "frames" or "latent".
@@ -95,23 +130,29 @@ class WorldModel:
         """
         settings = self._settings(steps, solver, refine, handover, stop, batch_size)
         state = self.start(frames, seeds=seeds)
+        actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
         planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
         started, batches = time.monotonic(), []
         with tqdm(total=planned * len(state), desc="rollout", unit="NFE", disable=not progress) as bar:
             for first in range(0, len(state), batch_size):
                 rows = state.select(slice(first, first + batch_size))
-                pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update))
+                own = None if actions is None else actions[first : first + batch_size]
+                pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update, own))
                 batches.append(in_sequence(pieces))
                 bar.update(planned * min(first + batch_size, len(state)) - bar.n)
         whole = replace(side_by_side(batches), seconds=time.monotonic() - started)
+        if actions is not None:
+            unknown = np.full((len(state), max(0, state.frames.shape[1] - 1), actions.shape[2]), np.nan)
+            whole = replace(whole, actions=np.concatenate([unknown, actions], axis=1))
         return whole if horizon is None else whole.cut(state.frames.shape[1] + horizon)
 
     def stream(
         self,
-        frames: np.ndarray,
+        frames: np.ndarray | None,
         *,
         seeds: Sequence[int] | np.ndarray,
+        actions: np.ndarray | None = None,
         horizon: int | None = None,
         tail: str = "refuse",
         handover: str = "frame",
@@ -127,24 +168,32 @@ class WorldModel:
         """
         settings = self._settings(steps, solver, refine, handover, stop)
         state = self.start(frames, seeds=seeds)
+        actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
 
         def pieces() -> Iterator[Rollout]:
             left = None if horizon is None else state.frames.shape[1] + horizon
-            for piece in self._pieces(state, settings, chunks, keep_latents, lambda _: None):
+            for piece in self._pieces(state, settings, chunks, keep_latents, lambda _: None, actions):
                 yield piece if left is None else piece.cut(left)
                 left = None if left is None else left - piece.video.shape[1]
 
         return pieces()
 
-    def start(self, frames: np.ndarray, *, seeds: Sequence[int] | np.ndarray) -> State:
+    def start(self, frames: np.ndarray | None, *, seeds: Sequence[int] | np.ndarray) -> State:
         """The state before the first chunk; for the arguments see :meth:`rollout`.
 
         Raises:
             ValueError: an argument is malformed.
         """
-        given = check_frames(frames, self.recipe.image_size, self.recipe.num_frames, self.backend.frames_per_latent)
         seeds = check_seeds(seeds)
+        if frames is None:
+            if not self.backend.from_text:
+                raise ValueError(
+                    f"frames: got None, expected first frames; {self.recipe.name} imagines from those alone"
+                )
+            given = np.zeros((len(seeds), 0, *self.recipe.image_size, 3), np.uint8)
+        else:
+            given = check_frames(frames, self.recipe.image_size, self.recipe.num_frames, self.backend.frames_per_latent)
         if len(seeds) != len(given):
             raise ValueError(f"seeds: got {len(seeds)}, expected {len(given)}, one for each first frame; add or drop")
         return State(given, None, seeds, ((),) * len(seeds), chunk=0, time=0, ended=np.zeros(len(seeds), bool))
@@ -153,6 +202,7 @@ class WorldModel:
         self,
         state: State,
         *,
+        actions: np.ndarray | None = None,
         steps: int | None = None,
         solver: str = "euler",
         refine: PredictPerturb | None = None,
@@ -170,8 +220,11 @@ class WorldModel:
         settings = self._settings(steps, solver, refine, handover, stop)
         if state.ended.all():
             raise ValueError("state: got samples that have all ended, expected a running one; start again")
+        actions, _ = self._check_actions(actions, None, len(state))
+        if actions is not None:
+            actions = self._held(actions, self.recipe.num_frames - state.frames.shape[1])
         started = time.monotonic()
-        following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None)
+        following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
         common = self._common(state, settings, seconds=time.monotonic() - started)
         return following, chunk.rollout(False, stop is not None, **common)
 
@@ -213,13 +266,52 @@ class WorldModel:
         later = self.recipe.num_frames - settings.handover.frames(self.backend)
         return count_chunks(new if horizon is None else horizon, new, later, tail)
 
+    def _check_actions(
+        self, actions: np.ndarray | None, horizon: int | None, batch: int
+    ) -> tuple[np.ndarray | None, int | None]:
+        """Actions (B, n, A) in the units of the model's spec, and the horizon they make."""
+        spec = self.backend.action_spec
+        if actions is None:
+            return None, horizon
+        if spec is None:
+            raise ValueError(
+                f"actions: got some for {self.recipe.name}, expected none, because it takes none; leave them out, or "
+                "load an action-conditioned model"
+            )
+        checked = spec.check(actions)
+        if (
+            checked.ndim != 3
+            or len(checked) != batch
+            or checked.shape[1] < 1
+            or horizon not in (None, checked.shape[1])
+        ):
+            count = "n" if horizon is None else horizon
+            raise ValueError(
+                f"actions: got shape {checked.shape}, expected ({batch}, {count}, {len(spec.names)}), one for each "
+                "imagined frame; add or drop"
+            )
+        return checked, checked.shape[1]
+
+    def _held(self, actions: np.ndarray, count: int) -> np.ndarray:
+        """As many actions, the missing ones filled with standing still."""
+        assert self.backend.action_spec is not None
+        return held(actions, count, self.backend.action_spec)
+
     def _pieces(
-        self, state: State, settings: Settings, chunks: int, keep_latents: bool, advance: Callable[[int], Any]
+        self,
+        state: State,
+        settings: Settings,
+        chunks: int,
+        keep_latents: bool,
+        advance: Callable[[int], Any],
+        actions: np.ndarray | None = None,
     ) -> Iterator[Rollout]:
         """One piece of the rollout a chunk; the first begins with the given frames."""
         for index in range(chunks):
-            started = time.monotonic()
-            state, chunk = imagine_chunk(self.backend, state, settings, advance)
+            started, new = time.monotonic(), self.recipe.num_frames - state.frames.shape[1]
+            own = None if actions is None else self._held(actions[:, :new], new)
+            actions = None if actions is None else actions[:, new:]
+            state, chunk = imagine_chunk(self.backend, state, settings, advance, own)
             common = self._common(state, settings, seconds=time.monotonic() - started)
             piece = chunk.rollout(index == 0, settings.stop is not None, **common)
             yield piece if keep_latents else replace(piece, latents=None)
@@ -266,11 +358,11 @@ class WorldModel:
             "solver": str(as_solver(settings.solver)),
             "sigmas": [round(float(sigma), 6) for sigma in settings.sigmas],
             "refine": None if settings.refine is None else settings.refine.describe(),
-            "guidance_scale": 1.0,
             "handover": settings.handover.name,
             "stop": None if settings.stop is None else settings.stop.describe(),
             "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "torch", "diffusers")},
             "device": str(self.backend.device),
+            **self.backend.provenance(),
         }
 
 

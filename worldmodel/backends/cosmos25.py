@@ -7,43 +7,23 @@ a model is ``x0 = denoise(x, sigma)`` with given frames pinned exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
 from torch import Tensor
 
+from worldmodel.actions import ActionSpec
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.recipe import Recipe as Recipe
+from worldmodel.sampling.denoiser import Denoise
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
 
 PIPELINE = "Cosmos2_5_PredictBasePipeline"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model was trained to be used; ``worldmodel.json`` in its folder."""
-
-    name: str
-    image_size: tuple[int, int]  # height, width in pixels
-    num_frames: int  # 4n + 1, the given first frame included
-    fps: float
-    steps: int  # default number of sampling steps
-
-    @classmethod
-    def read(cls, path: Path) -> Recipe:
-        """The recipe in a JSON file, or an error that names it."""
-        values = read_json(path)
-        try:
-            height, width = values["image_size"]
-            return cls(**{**values, "image_size": (int(height), int(width))})
-        except (KeyError, TypeError, ValueError):
-            expected = ", ".join(field.name for field in fields(cls))
-            raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
 
 
 def skip_empty_prompt(transformer: CosmosTransformer3DModel) -> None:
@@ -106,24 +86,44 @@ class CosmosDenoiser:
         return torch.where(self.pinned, self._clean, x - sigma * velocity)
 
 
+def refuse_actions(backend: Any, actions: np.ndarray | None) -> None:
+    """Refuse actions for a model that takes none."""
+    if actions is not None and backend.action_spec is None:
+        raise ValueError(
+            f"actions: got some for {backend.recipe.name}, expected none, because it takes none; leave them out, or "
+            "load an action-conditioned model"
+        )
+
+
 class Cosmos25Backend:
-    """Encode, denoise and decode with the components of one pipeline folder."""
+    """Encode, denoise and decode with the components of one pipeline folder, such as the embedded one.
+
+    The network is conditioned on given frames alone; see :mod:`worldmodel.backends.cosmos25_released` for the others.
+    """
+
+    action_spec: ActionSpec | None = None
+    from_text = False
 
     def __init__(
         self, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, scheduler: dict[str, Any], recipe: Recipe
     ) -> None:
-        skip_empty_prompt(transformer)
-        if transformer.device.type == "cpu":
-            use_short_attention(transformer)
+        self._prepare(transformer)
         self.transformer = transformer.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.scheduler = scheduler
         self.recipe = recipe
         self.weights_hash = ""
         self.device = next(transformer.parameters()).device
+        self._dtype = vae.dtype
         shape = (1, vae.config.z_dim, 1, 1, 1)
         self._mean = torch.tensor(vae.config.latents_mean, device=self.device).view(shape)
         self._std = torch.tensor(vae.config.latents_std, device=self.device).view(shape)
+
+    def _prepare(self, transformer: CosmosTransformer3DModel) -> None:
+        """Leave out what changes nothing."""
+        skip_empty_prompt(transformer)
+        if transformer.device.type == "cpu":
+            use_short_attention(transformer)
 
     @classmethod
     def from_folder(cls, folder: Path, device: str = "cpu") -> Cosmos25Backend:
@@ -162,17 +162,31 @@ class Cosmos25Backend:
         """Normalised latents (B, C, 1 + (T-1)/4, H/8, W/8) of a video (B, T, H, W, 3) uint8."""
         pixels = torch.from_numpy(np.ascontiguousarray(video)).to(self.device)
         pixels = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
-        return (self.vae.encode(pixels).latent_dist.mode() - self._mean) / self._std
+        return (self.vae.encode(pixels.to(self._dtype)).latent_dist.mode().float() - self._mean) / self._std
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Video (B, T, H, W, 3) uint8 of normalised latents (B, C, T', H', W')."""
-        pixels = self.vae.decode(latents * self._std + self._mean).sample.clamp(-1.0, 1.0)
+        raw = (latents * self._std + self._mean).to(self._dtype)
+        pixels = self.vae.decode(raw).sample.float().clamp(-1.0, 1.0)
         return ((pixels + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
 
-    def denoiser(self, given: Tensor) -> CosmosDenoiser:
+    def denoiser(self, given: Tensor, actions: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
+        refuse_actions(self, actions)
         return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
+
+    def conditioned(self, **options: Any) -> Self:
+        """Refuses: this network is told nothing but its given frames."""
+        if options:
+            raise ValueError(
+                f"{', '.join(options)}: got it for {self.recipe.name}, expected nothing; it is told frames alone"
+            )
+        return self
+
+    def provenance(self) -> dict[str, Any]:
+        """What a rollout depends on beside the weights."""
+        return {"guidance_scale": 1.0}
 
     @property
     def frames_per_latent(self) -> int:

@@ -23,11 +23,16 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def load_component(kind: Any, folder: Path, component: str) -> Any:
-    """One model of the pipeline in float32, or an error that names its folder."""
+def load_component(kind: Any, folder: Path, component: str, dtype: torch.dtype = torch.float32) -> Any:
+    """One model of the pipeline, or an error that names its folder."""
     try:
         loaded, notes = kind.from_pretrained(
-            folder, subfolder=component, local_files_only=True, torch_dtype=torch.float32, output_loading_info=True
+            folder,
+            subfolder=component,
+            local_files_only=True,
+            use_safetensors=True,
+            torch_dtype=dtype,
+            output_loading_info=True,
         )
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -63,5 +68,7 @@ def weights_hash(files: list[Path]) -> str:
     """SHA-256 over the weight files in the given order."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
     return digest.hexdigest()

@@ -182,14 +182,15 @@ def _attend(
         project(tokens).unflatten(-1, (attention.heads, -1))
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
-    query, key = (_rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
+    query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
     keys.view(-1, *key.shape[1:]).index_copy_(0, chosen.rows, key)
     values.view(-1, *value.shape[1:]).index_copy_(0, chosen.rows, value)
     mixed = _mix(*(x.transpose(1, 2) for x in (chosen.padded(query), keys, values))).transpose(1, 2)
     return attention.to_out[0](chosen.listed(mixed).flatten(-2))
 
 
-def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of x (..., D) by tables of cosines and sines that broadcast to it."""
     cos, sin = rotation
     real, imaginary = x.chunk(2, dim=-1)
     return (x.float() * cos + torch.cat([-imaginary, real], dim=-1).float() * sin).to(x.dtype)

@@ -1,0 +1,159 @@
+"""One evaluation of a Predict2.5 transformer, with all that the steps of a sample have in common made once.
+
+It is diffusers' forward pass, rearranged without changing its result:
+
+    the prompt      projected once, and its keys and values made once a block, not once a step;
+    rotation        tables made once for each shape;
+    modulation      a row for each latent frame, not for each token;
+    actions         embedded once, and added where NVIDIA's network adds them: to the sinusoid of the timestep
+                    before its norm, and to the low-rank modulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import CosmosTransformer3DModel
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from worldmodel.backends.sparse_cosmos import rotated, unpatched
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the blocks attend to: of every block keys and values (B or 1, heads, S, D), after the keys' norm."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    def beside(self, other: Text, batch: int) -> Text:
+        """Both, each for a batch, one after the other."""
+        return Text(*(_beside(own, others, batch) for own, others in zip(self._parts, other._parts, strict=True)))
+
+    @property
+    def _parts(self) -> tuple[list[Tensor], list[Tensor]]:
+        return self.keys, self.values
+
+
+@dataclass(frozen=True)
+class ActionEmbedding:
+    """What actions add: to the sinusoid (B, T or 1, D), and to the modulation (B, T or 1, 3 D)."""
+
+    sinusoid: Tensor
+    modulation: Tensor
+
+    def twice(self) -> ActionEmbedding:
+        """For both branches of the guidance."""
+        return ActionEmbedding(*(torch.cat([each, each]) for each in (self.sinusoid, self.modulation)))
+
+
+class CosmosNetwork:
+    """velocity = network(hidden, sigma, text, actions).
+
+    Args:
+        transformer: without image context or learned positions, as all of Predict2.5 are.
+    """
+
+    def __init__(self, transformer: CosmosTransformer3DModel) -> None:
+        config = transformer.config
+        if config.img_context_dim_in or config.extra_pos_embed_type:
+            raise ValueError(
+                "transformer: got one with image context or learned positions, expected a Predict2.5, which has neither"
+            )
+        self.transformer = transformer
+        self._rotations: dict[tuple[torch.Size, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def read(self, prompt: Tensor) -> Text:
+        """Keys and values of prompt embeddings (B, S, W), as the text encoder makes them."""
+        prompt = prompt.to(self.transformer.dtype)
+        if self.transformer.config.use_crossattn_projection:
+            prompt = self.transformer.crossattn_proj(prompt)
+        attentions = [block.attn2 for block in self.transformer.transformer_blocks]
+        return Text(
+            [each.norm_k(_heads(each.to_k(prompt), each.heads)) for each in attentions],
+            [_heads(each.to_v(prompt), each.heads) for each in attentions],
+        )
+
+    def __call__(self, hidden: Tensor, sigma: Tensor, text: Text, actions: ActionEmbedding | None = None) -> Tensor:
+        """Velocity (B, C, T, H, W).
+
+        Args:
+            hidden: (B, C + 1, T, H, W) noisy latents, clean where given, and the mask that says where.
+            sigma: (B, 1), or (B, T) for a noise level of each latent frame, float32.
+            text: for a batch of B, or of 1 for all.
+            actions: for a batch of B; None adds nothing.
+        """
+        network, config = self.transformer, self.transformer.config
+        size = hidden.shape[2:]
+        rotation = self._rotation(hidden)
+        if config.concat_padding_mask:  # nothing is padded
+            hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
+        tokens = network.patch_embed(hidden.to(network.dtype)).flatten(2, 3)  # (B, T', H' W', D)
+        lora, embedded = _embed_time(network, tokens, sigma, actions)
+        for block, keys, values in zip(network.transformer_blocks, text.keys, text.values, strict=True):
+            normed, gate = _modulated(block.norm1, tokens, embedded, lora)
+            tokens = torch.addcmul(tokens, gate, _to_itself(block.attn1, normed, rotation))
+            normed, gate = _modulated(block.norm2, tokens, embedded, lora)
+            tokens = torch.addcmul(tokens, gate, _to_text(block.attn2, normed, keys, values))
+            normed, gate = _modulated(block.norm3, tokens, embedded, lora)
+            tokens = torch.addcmul(tokens, gate, block.ff(normed))
+        (normed,) = _modulated(network.norm_out, tokens, embedded, lora)
+        return unpatched(network.proj_out(normed).flatten(1, 2), size, config.patch_size)
+
+    def _rotation(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        shape = hidden.shape[2:], hidden.device
+        if shape not in self._rotations:
+            self._rotations = {shape: self.transformer.rope(hidden)}
+        return self._rotations[shape]
+
+
+def _embed_time(
+    network: CosmosTransformer3DModel, tokens: Tensor, sigma: Tensor, actions: ActionEmbedding | None
+) -> tuple[Tensor, Tensor]:
+    """Low-rank modulation (B, T' or 1, 1, 3 D) and embedded timestep (B, T' or 1, 1, D)."""
+    time = network.time_embed
+    sinusoid = time.time_proj(sigma.flatten()).type_as(tokens).unflatten(0, sigma.shape)
+    lora = time.t_embedder(sinusoid)
+    if actions is not None:
+        sinusoid = sinusoid + actions.sinusoid
+        lora = lora + actions.modulation
+    return lora[:, :, None], time.norm(sinusoid)[:, :, None]
+
+
+def _modulated(norm: nn.Module, tokens: Tensor, embedded: Tensor, lora: Tensor) -> tuple[Tensor, ...]:
+    """Normalised tokens (B, T, P, D), shifted and scaled frame by frame; and the gate (B, T or 1, 1, D), if any."""
+    own = norm.linear_2(norm.linear_1(norm.activation(embedded)))
+    shift, scale, *gate = (own + lora[..., : own.shape[-1]]).split(tokens.shape[-1], dim=-1)
+    return torch.addcmul(shift, norm.norm(tokens), 1 + scale), *gate
+
+
+def _to_itself(attention: nn.Module, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Self-attention over all tokens (B, T, P, D)."""
+    flat = tokens.flatten(1, 2)
+    query, key, value = (
+        _heads(project(flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
+    return _merged(attention, scaled_dot_product_attention(query, key, value), tokens)
+
+
+def _to_text(attention: nn.Module, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of tokens (B, T, P, D) to the keys and values of a prompt."""
+    query = attention.norm_q(_heads(attention.to_q(tokens.flatten(1, 2)), attention.heads))
+    shape = (len(tokens), -1, -1, -1)
+    return _merged(attention, scaled_dot_product_attention(query, keys.expand(shape), values.expand(shape)), tokens)
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _merged(attention: nn.Module, mixed: Tensor, like: Tensor) -> Tensor:
+    return attention.to_out[0](mixed.transpose(1, 2).flatten(2)).view_as(like)
+
+
+def _beside(own: list[Tensor], others: list[Tensor], batch: int) -> list[Tensor]:
+    shape = (batch, -1, -1, -1)
+    return [torch.cat([a.expand(shape), b.expand(shape)]) for a, b in zip(own, others, strict=True)]

@@ -1,0 +1,47 @@
+"""How a model was trained to be used: image size, frames, speed, steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from worldmodel.backends.pipeline_folder import read_json
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model was trained to be used; ``worldmodel.json`` in its folder."""
+
+    name: str
+    image_size: tuple[int, int]  # height, width in pixels
+    num_frames: int  # 4n + 1, the given first frame included
+    fps: float
+    steps: int  # default number of sampling steps
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe in a JSON file, or an error that names it."""
+        values = read_json(path)
+        try:
+            height, width = values["image_size"]
+            return cls(**{**values, "image_size": (int(height), int(width))})
+        except (KeyError, TypeError, ValueError):
+            expected = ", ".join(field.name for field in fields(cls))
+            raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
+
+
+def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:
+    """Refuse a clip that no network of that patch size takes, naming the nearest that it does.
+
+    Args:
+        pixels: of which height and width must be multiples.
+        frames: of which num_frames must be one more than a multiple.
+    """
+    if not all(isinstance(side, int) and side > 0 and side % pixels == 0 for side in image_size):
+        nearest = tuple(max(pixels, round(side / pixels) * pixels) for side in image_size)
+        raise ValueError(
+            f"image_size: got {tuple(image_size)}, expected multiples of {pixels}; the nearest is {nearest}"
+        )
+    if not isinstance(num_frames, int) or num_frames < 1 or (num_frames - 1) % frames:
+        nearest_count = 1 + max(0, round((num_frames - 1) / frames)) * frames
+        raise ValueError(f"num_frames: got {num_frames}, expected {frames}n + 1; the nearest is {nearest_count}")
