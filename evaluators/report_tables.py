@@ -19,7 +19,7 @@ from worldmodel.evaluators.report_picks import (
     worst_entry,
 )
 from worldmodel.evaluators.report_style import slots_of
-from worldmodel.evaluators.verdict import fixed, lower, signed, spread, titled
+from worldmodel.evaluators.verdict import fixed, power, signed, titled
 
 MOST_LISTED = 300  # clips
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "none": ""}
@@ -46,7 +46,7 @@ def comparisons(family: Mapping[str, Any]) -> str:
         opened = " open" if position == 0 else ""
         blocks.append(
             f"<details{opened}><summary><b>{escape(' minus '.join(names))}</b>"
-            f'<span class="note">{_power(family, comparison)}</span></summary>'
+            f'<span class="note">{escape(power(family, comparison))}</span></summary>'
             f"{_comparison(family, comparison)}</details>"
         )
     return "".join(blocks)
@@ -188,18 +188,6 @@ def _unit(metric: Mapping[str, Any], *more: str) -> str:
     """Unit of a metric, what else is to be said, and which way is better."""
     parts = ", ".join(part for part in (metric["unit"], *more) if part)
     return escape(f"{parts} {ARROWS[metric['better']]}".strip())
-
-
-def _power(family: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    """The headline difference in a line, and how many scenes it would need."""
-    found = comparison["metrics"].get(family["headline"])
-    if not found:
-        return ""
-    metric = family["metrics"][family["headline"]]
-    needed = found["scenes_needed"]
-    size = "no number of scenes would show it" if needed is None else f"80 % power would take {_scenes(needed)} scenes"
-    text = f"{lower(metric['label'])} {spread(found['mean'], metric['digits'])} {metric['unit']}"
-    return escape(f"{text}; {size}, these are {found['n']}")
 
 
 def _clip_cell(family: Mapping[str, Any], name: str, index: int, focus: str) -> str:

@@ -87,6 +87,30 @@ def _interval_text(interval: Mapping[str, float], digits: int) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def power(family: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """The headline difference of a comparison in a line, and how many scenes it would need; "" without one."""
+    found = comparison["metrics"].get(family["headline"])
+    if not found:
+        return ""
+    metric, needed = family["metrics"][family["headline"]], found["scenes_needed"]
+    size = "no number of scenes would show it"
+    if needed is not None:
+        size = f"80 % power would take {needed:,.0f} scenes".replace(",", " ")
+    text = f"{lower(metric['label'])} {spread(found['mean'], metric['digits'])} {metric['unit']}"
+    return f"{text}; {size}, these are {found['n']}"
+
+
+def open_questions(family: Mapping[str, Any]) -> list[str]:
+    """Of every comparison whose headline difference may be chance, a line with the scenes that it would need."""
+    lines = []
+    for comparison in family["comparisons"]:
+        found = comparison["metrics"].get(family["headline"])
+        if found and found["better"] == "open":
+            names = " minus ".join(family["rows"][comparison[side]]["label"] for side in ("a", "b"))
+            lines.append(f"open: {names}, {power(family, comparison)}.")
+    return lines
+
+
 def _method_against_control(family: Mapping[str, Any], comparison: Mapping[str, Any], name: str) -> tuple[str, str]:
     decisive = comparison["metrics"][name]
     word = {"a": "beats", "b": "loses to", "open": "does not beat"}[decisive["better"]]

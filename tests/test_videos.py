@@ -114,7 +114,7 @@ def test_keys_that_an_archive_lacks_are_missing(tmp_path):
     ("array", "message"),
     [
         (VIDEOS[:2], "got 2 videos, expected 3, one a key"),
-        (VIDEOS[:0], r"got shape \(0, 9, 32, 32, 3\), expected \(N, T, H, W, 3\)"),
+        (VIDEOS[:0], r"got shape \(0, 9, 32, 32, 3\), expected \(N, T, H, W, 3\) with none of them 0; fill"),
         (VIDEOS[0], r"got shape \(9, 32, 32, 3\), expected \(N, T, H, W, 3\)"),
         (VIDEOS / 255.0, "got float64, expected uint8"),
         (np.where(VIDEOS == 7, np.nan, VIDEOS), "got float64 with NaN, expected uint8"),

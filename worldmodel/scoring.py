@@ -22,7 +22,7 @@ from worldmodel.evaluators.report_laws import law_lines
 from worldmodel.evaluators.report_scenes import write_animation
 from worldmodel.evaluators.report_side import side_lines
 from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
-from worldmodel.evaluators.verdict import headline, markdown_table
+from worldmodel.evaluators.verdict import headline, markdown_table, open_questions
 from worldmodel.over_refinement import over_refined, warning
 from worldmodel.parts import Part, open_parts
 from worldmodel.side_columns import SideColumns, check_side, side_of
@@ -88,7 +88,16 @@ def evaluate_stores(
         name = "median.gif" if len(parts) == 1 else f"median-{number + 1}.gif"
         write_animation(out / name, family, part)
         title = [f"## {family['title']}", ""] if len(parts) > 1 else []
-        print(*title, markdown_table(family), "", *headline(family), *_losses(family), *side_lines(family), sep="\n")
+        print(
+            *title,
+            markdown_table(family),
+            "",
+            *headline(family),
+            *open_questions(family),
+            *_losses(family),
+            *side_lines(family),
+            sep="\n",
+        )
     labels = {name: row["label"] for family in results["families"] for name, row in family["rows"].items()}
     for law in results["laws"]:
         print("", *law_lines(law, labels), sep="\n")

@@ -88,7 +88,9 @@ class _Array:
     def check(self, axes: int) -> None:
         """Refuse anything but uint8 RGB videos with so many axes."""
         expected = "(N, T, H, W, 3)" if axes == 5 else "(T, H, W, 3)"
-        if len(self.shape) != axes or self.shape[-1] != 3 or 0 in self.shape or self._fortran:
+        if 0 in self.shape:
+            raise StoreError(f"{self.name}: got shape {self.shape}, expected {expected} with none of them 0; fill it")
+        if len(self.shape) != axes or self.shape[-1] != 3 or self._fortran:
             order = " in Fortran order" if self._fortran else ""
             raise StoreError(f"{self.name}: got shape {self.shape}{order}, expected {expected}; transpose it")
         if self.dtype != np.uint8:

@@ -3,7 +3,7 @@
 import pytest
 from made_families import around, entries, family
 
-from worldmodel.evaluators.verdict import fixed, headline, markdown_table, signed
+from worldmodel.evaluators.verdict import fixed, headline, markdown_table, open_questions, signed
 
 
 def scored(**levels):
@@ -63,3 +63,15 @@ def test_failed_videos_have_a_column_once_there_are_some():
 def test_signs_are_typeset():
     assert [fixed(v, 1) for v in (-1.25, -0.04, 2.0)] == ["−1.2", "0.0", "2.0"]
     assert [signed(v, 1) for v in (-1.25, 0.04, 2.0, None)] == ["−1.2", "0.0", "+2.0", "–"]
+
+
+def test_an_open_comparison_says_how_many_scenes_it_would_need():
+    found = scored(truth=0.5, a=1.0, b=1.02, c=5.0, frozen=9.0)
+    questions = open_questions(found)
+    (between,) = [line for line in questions if "b minus a" in line]
+    needed = next(c for c in found["comparisons"] if (c["a"], c["b"]) == ("b", "a"))["metrics"]["error_px"]
+    count = f"{needed['scenes_needed']:,.0f}".replace(",", " ")
+    assert needed["scenes_needed"] > 12 and f"80 % power would take {count} scenes, these are 12." in between
+    assert not any("c minus" in line for line in questions), "c is plainly worse"
+    alike = scored(truth=0.5, a=1.0, b=1.0, frozen=9.0)
+    assert needed["n"] == 12 and all("scenes" in line for line in open_questions(alike))
