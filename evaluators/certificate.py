@@ -82,7 +82,8 @@ def certify(
             declared = {below for above, below in metric.ranks if above == "replay"}
             others = [kind for kind in scores if kind in CONTROLS and kind not in declared]
             checked += [_check(family, metric, "replay", kind, scores, rng, labels, strict=False) for kind in others]
-    return checked
+    # What no clip of the family has a number of, such as revisits under a camera that stands, claims nothing.
+    return [each for each in checked if each.strict or each.n > 0]
 
 
 def _check(
@@ -102,7 +103,7 @@ def _check(
     exists = np.isfinite(first) | np.isfinite(second)
     first, second, shown = first[exists], second[exists], np.array([scene for _, _, scene in both])[exists]
     if not len(first):
-        return Declaration(family, metric.name, above, below, strict, 0, np.nan, np.nan, np.nan, not strict)
+        return Declaration(family, metric.name, above, below, strict, 0, np.nan, np.nan, np.nan, False)
     common = float((np.isfinite(first) & np.isfinite(second)).mean())
     # A number that does not exist for a clip is no excuse: it counts as the worst that was seen.
     worst = np.nanmin(np.concatenate([first, second]))

@@ -76,6 +76,13 @@ def test_a_number_that_does_not_exist_counts_as_the_worst():
     assert checked(metric(), some)["replay", "frozen", True].holds
 
 
+def test_a_number_that_no_clip_has_claims_nothing_but_what_is_declared_fails():
+    clips = scores(replay=None, frozen=None)
+    assert not checked(metric(ranks=()), clips)
+    (only,) = checked(metric(), clips).values()
+    assert only.n == 0 and not only.holds
+
+
 def test_a_vanished_replay_does_not_pass():
     (only,) = checked(metric(), scores(replay=None, frozen=5.0)).values()
     assert not only.holds
