@@ -9,31 +9,51 @@ from typing import Any
 import numpy as np
 
 from worldmodel.evaluators.metrics import Metric
-from worldmodel.evaluators.statistics import bootstrap_mean, confusion, kendall_tau_b, mmrv, pass_at_k, pearson
+from worldmodel.evaluators.statistics import (
+    Interval,
+    bootstrap_mean,
+    confusion,
+    kendall_tau_b,
+    mmrv,
+    pass_at_k,
+    pearson,
+    wilson,
+)
 
 Entries = Sequence[Mapping[str, Any]]
 TRUE = "true_"  # opens the name of what MuJoCo says
 RATES = ("judged_rate", "true_rate", "sensitivity", "specificity", "false_success")
 
 
-def outcomes(rows: Mapping[str, Entries], judged: str) -> dict[str, Any]:
+def outcomes(
+    rows: Mapping[str, Entries], judged: str, scenes: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
     """Confusion of each row's number ``judged`` with ``true_success``, where the scores hold both.
 
     The row of the true video is the judge against the simulator, the others are models against it. A video that
-    could not be judged is no success.
+    could not be judged is no success. Rates have Wilson's interval where every entry that counts for them is of
+    another scene; otherwise scenes are drawn. The p of the bias needs one outcome a clip: with samples it is nan.
+
+    Args:
+        rows: entries by row.
+        judged: number of the score.
+        scenes: (clips,) label of the scene of each clip.
+        rng: of the bootstrap.
 
     Returns:
         {row: {"tp", "fp", "fn", "tn", "mcc", "bias_p", and each of ``RATES`` as {"value", "low", "high"}}}
     """
     found = {}
     for name, row in rows.items():
-        known = [entry["score"] for entry in row if entry["score"].get("true_success") is not None]
-        if known and all(judged in score for score in known):
-            found[name] = _counted(known, judged, "true_success")
+        known = [entry for entry in row if entry["score"].get(f"{TRUE}success") is not None]
+        if known and all(judged in entry["score"] for entry in known):
+            found[name] = _counted(known, judged, f"{TRUE}success", scenes, rng)
     return found
 
 
-def stage_outcomes(rows: Mapping[str, Entries]) -> dict[str, dict[str, Any]]:
+def stage_outcomes(
+    rows: Mapping[str, Entries], scenes: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
     """The same for every stage that the scores know both of the video and of MuJoCo, as ``lift`` and ``true_lift``.
 
     Returns:
@@ -43,9 +63,9 @@ def stage_outcomes(rows: Mapping[str, Entries]) -> dict[str, dict[str, Any]]:
     for name, row in rows.items():
         stages = [key[len(TRUE) :] for key in row[0]["score"] if key.startswith(TRUE) and key != f"{TRUE}success"]
         for stage in stages:
-            known = [entry["score"] for entry in row if entry["score"].get(TRUE + stage) is not None]
-            if known and all(isinstance(score.get(stage), (bool, type(None))) and stage in score for score in known):
-                found.setdefault(name, {})[stage] = _counted(known, stage, TRUE + stage)
+            known = [entry for entry in row if entry["score"].get(TRUE + stage) is not None]
+            if known and all(isinstance(entry["score"].get(stage, 0.0), (bool, type(None))) for entry in known):
+                found.setdefault(name, {})[stage] = _counted(known, stage, TRUE + stage, scenes, rng)
     return found
 
 
@@ -111,8 +131,27 @@ def passes(
     return found
 
 
-def _counted(scores: Sequence[Mapping[str, Any]], judged: str, true: str) -> dict[str, Any]:
-    verdicts, truth = (np.array([bool(score[name]) for score in scores]) for name in (judged, true))
+def _counted(row: Entries, judged: str, true: str, scenes: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    verdicts, truth = (np.array([bool(entry["score"][name]) for entry in row]) for name in (judged, true))
+    scene = scenes[[entry["clip"] for entry in row]]
     counts = confusion(judged=verdicts, truth=truth)
-    rates = {rate: asdict(getattr(counts, rate)) for rate in RATES}
-    return {**asdict(counts), **rates, "mcc": counts.mcc, "bias_p": counts.bias_p}
+    every = np.ones(len(row), bool)
+    # In the order of RATES: what is counted, and among which entries.
+    parts = ((verdicts, every), (truth, every), (verdicts, truth), (~verdicts, ~truth), (verdicts, ~truth))
+    rates = {
+        rate: asdict(_rate(values[among], scene[among], rng))
+        for rate, (values, among) in zip(RATES, parts, strict=True)
+    }
+    independent = len({entry["clip"] for entry in row}) == len(row)
+    return {**asdict(counts), **rates, "mcc": counts.mcc, "bias_p": counts.bias_p if independent else np.nan}
+
+
+def _rate(values: np.ndarray, scenes: np.ndarray, rng: np.random.Generator) -> Interval:
+    if not len(values):
+        return Interval(np.nan, np.nan, np.nan)
+    apart, rate = len(np.unique(scenes)), float(values.mean())
+    if apart == len(values):
+        return wilson(int(values.sum()), len(values))
+    if rate in (0.0, 1.0):
+        return wilson(round(rate * apart), apart)
+    return bootstrap_mean(values.astype(np.float64), rng, scenes)

@@ -28,7 +28,8 @@ def outcomes(family: Mapping[str, Any]) -> str:
         parts.append(
             "<h2>Success against MuJoCo</h2><p>The line of the true video is the judge’s own error; in the others a "
             "model is held against the simulator under the same actions. False success is the share of what fails in "
-            "MuJoCo that succeeds in the video. Wilson intervals; McNemar’s test of the bias.</p>"
+            "MuJoCo that succeeds in the video. Wilson intervals where every "
+            "clip is of another scene, else scenes are drawn; McNemar’s test of the bias.</p>"
             f'<div class="wide"><table><thead><tr><th>Row</th>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
         )
         parts.append(_stages(family) + _policies(family))

@@ -239,8 +239,10 @@ def _scenes(needed: float | None) -> str:
     return "–" if needed is None else f"{needed:,.0f}".replace(",", " ")
 
 
-def p_text(value: float) -> str:
-    """A p value as printed."""
+def p_text(value: float | None) -> str:
+    """A p value as printed; a dash where there is none."""
+    if value is None:
+        return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

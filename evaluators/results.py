@@ -148,8 +148,8 @@ def build_family(
                 roles,
                 rng,
             ),
-            "outcomes": outcomes(entries, judged),
-            "stages": stage_outcomes(entries),
+            "outcomes": outcomes(entries, judged, numbers, rng),
+            "stages": stage_outcomes(entries, numbers, rng),
             "policies": policy_agreement(entries, [scene["policy"] for scene in scenes], judged),
             "passes": passes(entries, numbers, passing, rng),
         }

@@ -94,6 +94,8 @@ def power(family: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
         return ""
     metric, needed = family["metrics"][family["headline"]], found["scenes_needed"]
     size = "no number of scenes would show it"
+    if found["mean"]["value"]:
+        size = "too few scenes to tell how many it would take"
     if needed is not None:
         size = f"80 % power would take {needed:,.0f} scenes".replace(",", " ")
     text = f"{lower(metric['label'])} {spread(found['mean'], metric['digits'])} {metric['unit']}"

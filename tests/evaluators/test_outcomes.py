@@ -19,12 +19,13 @@ def judged(success, true_success):
     return row
 
 
+APART, RNG = np.arange(20), np.random.default_rng(0)
 TRUE = [True] * 6 + [False] * 4
 MODEL = [True] * 5 + [False] + [True] + [False] * 3
 
 
 def test_counts_and_rates_of_a_row():
-    found = outcomes({"truth": judged(TRUE, TRUE), "model": judged(MODEL, TRUE)}, "success")
+    found = outcomes({"truth": judged(TRUE, TRUE), "model": judged(MODEL, TRUE)}, "success", APART, RNG)
     model = found["model"]
     assert [model[name] for name in ("tp", "fp", "fn", "tn")] == [5, 1, 1, 3]
     assert model["false_success"]["value"] == 0.25 and model["sensitivity"]["low"] == wilson(5, 6).low
@@ -34,12 +35,29 @@ def test_counts_and_rates_of_a_row():
 
 def test_a_video_that_cannot_be_judged_is_no_success():
     row = judged([None, True], [True, True])
-    assert outcomes({"model": row}, "success")["model"]["fn"] == 1
+    assert outcomes({"model": row}, "success", APART, RNG)["model"]["fn"] == 1
+
+
+def test_samples_of_a_scene_are_no_further_evidence():
+    """Each of 10 clips four times: the rates stay, their intervals do not shrink, and no p is claimed."""
+    row = [
+        {**entry, "sample": sample, "score": dict(entry["score"])}
+        for entry in judged(MODEL, TRUE)
+        for sample in range(4)
+    ]
+    once = outcomes({"model": judged(MODEL, TRUE)}, "success", APART, RNG)["model"]
+    many = outcomes({"model": row}, "success", APART, RNG)["model"]
+    assert many["tp"] == 4 * once["tp"] and np.isnan(many["bias_p"]) and once["bias_p"] == 1.0
+    for rate in ("judged_rate", "sensitivity", "false_success"):
+        assert many[rate]["value"] == pytest.approx(once[rate]["value"])
+        assert many[rate]["high"] - many[rate]["low"] > 0.7 * (once[rate]["high"] - once[rate]["low"])
+    sure = [{**entry, "sample": s} for entry in judged([True] * 10, [True] * 10) for s in range(4)]
+    assert outcomes({"model": sure}, "success", APART, RNG)["model"]["sensitivity"]["low"] == wilson(10, 10).low
 
 
 def test_families_without_success_have_no_outcomes():
-    assert outcomes({"model": entries(found=[True, False])}, "success") == {}
-    assert outcomes({"model": judged([True], [None])}, "success") == {}
+    assert outcomes({"model": entries(found=[True, False])}, "success", APART, RNG) == {}
+    assert outcomes({"model": judged([True], [None])}, "success", APART, RNG) == {}
 
 
 def test_pass_at_k_is_unbiased():
@@ -58,7 +76,7 @@ def test_stages_are_held_against_mujoco_s_one_by_one():
     row = judged(MODEL, TRUE)
     for number, entry in enumerate(row):
         entry["score"] |= {"lift": number < 5, "true_lift": number < 6, "true_landing_ms": 1.0}
-    stages = stage_outcomes({"model": row, "other": judged(MODEL, TRUE)})
+    stages = stage_outcomes({"model": row, "other": judged(MODEL, TRUE)}, APART, RNG)
     assert set(stages) == {"model"} and set(stages["model"]) == {"lift"}
     lift = stages["model"]["lift"]
     assert [lift[name] for name in ("tp", "fp", "fn", "tn")] == [5, 0, 1, 4]
@@ -91,8 +109,8 @@ def test_the_report_prints_them():
         {
             "rows": {"truth": {"label": "MuJoCo"}, "model": {"label": "a model"}},
             "metrics": {"found": {"label": "Found"}},
-            "outcomes": outcomes({"truth": truth, "model": model}, "success"),
-            "stages": stage_outcomes({"model": model}),
+            "outcomes": outcomes({"truth": truth, "model": model}, "success", APART, RNG),
+            "stages": stage_outcomes({"model": model}, APART, RNG),
             "policies": policy_agreement({"model": model}, policies, "success"),
             "passes": passes(
                 {"model": entries(found=[True, False], samples=2)}, np.arange(1), [FOUND], np.random.default_rng(0)
