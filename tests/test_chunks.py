@@ -69,7 +69,12 @@ def test_the_first_chunk_is_a_rollout_of_one_chunk(model, frames):
 def test_every_chunk_begins_with_what_it_was_handed(model, frames, handover, monkeypatch):
     """The given latents are in every denoiser call and in the result, exactly, under refinement too."""
     given, denoiser = [], model.backend.denoiser
-    monkeypatch.setattr(model.backend, "denoiser", lambda latents, **rest: given.append(latents) or denoiser(latents))
+
+    def recorded(latents, *rest, **more):
+        given.append(latents)
+        return denoiser(latents, *rest, **more)
+
+    monkeypatch.setattr(model.backend, "denoiser", recorded)
     state = model.start(frames, seeds=range(3))
     state, first = model.step(state, handover=handover, refine=REFINE)
     way = HANDOVERS[handover]

@@ -1,0 +1,97 @@
+"""Repositories of the hub: found in its cache without a network, and refused with what to do."""
+
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import tiny_predict
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from worldmodel.backends import hub
+from worldmodel.backends.families import load_backend
+
+NAME, COMMIT = "nvidia/Cosmos-Predict2.5-2B", "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache and no network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def put(cache, revision, subfolder=""):
+    repository = cache / f"models--{NAME.replace('/', '--')}"
+    reference = repository / "refs" / revision
+    reference.parent.mkdir(parents=True)
+    reference.write_text(COMMIT)
+    tiny_predict.save(tiny_predict.pipeline(), repository / "snapshots" / COMMIT / subfolder)
+
+
+def test_the_known_revision_is_taken_from_the_cache(cache):
+    put(cache, "diffusers/base/post-trained")
+    backend = load_backend(NAME, "cpu", guardrail="none")
+    assert backend.recipe.name == "Cosmos-Predict2.5-2B"
+    assert (backend.recipe.num_frames, backend.recipe.image_size, backend.recipe.steps) == (93, (704, 1280), 36)
+    with pytest.raises(ValueError, match="got neither the hub nor a cached copy of diffusers/base/pre-trained"):
+        load_backend(NAME, "cpu", revision="diffusers/base/pre-trained", guardrail="none")
+
+
+def test_a_subfolder_of_another_revision(cache):
+    put(cache, "main", "pipelines/robot")
+    folder = hub.fetch(NAME, "main", "pipelines/robot")
+    assert folder.name == "robot" and (folder / "vae" / "config.json").is_file()
+    with pytest.raises(ValueError, match=r"got no model_index.json, expected a pipeline; revisions with one are"):
+        hub.fetch(NAME, "main")
+
+
+def answer(code):
+    """What huggingface_hub's errors read of an HTTP response."""
+    return SimpleNamespace(status_code=code, headers={}, request=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError("gated", response=answer(403)), "got no access.* accept it on https://huggingface.co/nvidia"),
+        (RevisionNotFoundError("no", response=answer(404)), "revision: got 'x', expected one of diffusers/base/post"),
+        (
+            RepositoryNotFoundError("no", response=answer(401)),
+            "got no such repository, or a private one.*hf auth login",
+        ),
+        (LocalEntryNotFoundError("no"), "got neither the hub nor a cached copy of x.*go online"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(monkeypatch, error, message):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ValueError, match=message) as raised:
+        hub.fetch(NAME, "x")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_nothing_pickled_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda *_, allow_patterns, **__: asked.extend(allow_patterns)
+    )
+    with pytest.raises(TypeError):
+        hub.fetch(NAME)
+    assert "transformer/*.safetensors" in asked and "model_index.json" in asked
+    assert not any(pattern.endswith((".pt", ".bin", ".ckpt", "/*")) for pattern in asked)
+    assert not any("text_encoder" in pattern for pattern in asked), "16 GB that a kept prompt does not need"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [(NAME, True), ("tiny", False), ("a/b/c", False), ("./folder", False), ("/tmp/x", False)]
+)
+def test_names_of_repositories(name, known):
+    assert hub.is_hub_id(name) is known
