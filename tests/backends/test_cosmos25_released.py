@@ -212,6 +212,8 @@ def test_a_refined_rollout_of_the_toolkit(folder):
             {"image_size": (480, 854)},
             r"image_size: got \(480, 854\), expected multiples of 16; the nearest is \(480, 848\)",
         ),
+        ({"num_frames": 0}, "num_frames: got 0, expected 4n"),
+        ({"colour": "red"}, "colour: got it for .*, expected prompt, negative_prompt"),
         ({"guidance": -1.0}, "guidance: got -1.0, expected a finite number of at least 0"),
     ],
 )

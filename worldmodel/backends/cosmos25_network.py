@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import CosmosTransformer3DModel
-from torch import Tensor, nn
+from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNormZero
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worldmodel.backends.sparse_cosmos import rotated, unpatched
@@ -122,14 +124,14 @@ def _embed_time(
     return lora[:, :, None], time.norm(sinusoid)[:, :, None]
 
 
-def _modulated(norm: nn.Module, tokens: Tensor, embedded: Tensor, lora: Tensor) -> tuple[Tensor, ...]:
+def _modulated(norm: CosmosAdaLayerNormZero, tokens: Tensor, embedded: Tensor, lora: Tensor) -> tuple[Tensor, ...]:
     """Normalised tokens (B, T, P, D), shifted and scaled frame by frame; and the gate (B, T or 1, 1, D), if any."""
     own = norm.linear_2(norm.linear_1(norm.activation(embedded)))
     shift, scale, *gate = (own + lora[..., : own.shape[-1]]).split(tokens.shape[-1], dim=-1)
     return torch.addcmul(shift, norm.norm(tokens), 1 + scale), *gate
 
 
-def _to_itself(attention: nn.Module, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _to_itself(attention: Attention, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Self-attention over all tokens (B, T, P, D)."""
     flat = tokens.flatten(1, 2)
     query, key, value = (
@@ -139,7 +141,7 @@ def _to_itself(attention: nn.Module, tokens: Tensor, rotation: tuple[Tensor, Ten
     return _merged(attention, scaled_dot_product_attention(query, key, value), tokens)
 
 
-def _to_text(attention: nn.Module, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def _to_text(attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attention of tokens (B, T, P, D) to the keys and values of a prompt."""
     query = attention.norm_q(_heads(attention.to_q(tokens.flatten(1, 2)), attention.heads))
     shape = (len(tokens), -1, -1, -1)
@@ -150,7 +152,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _merged(attention: nn.Module, mixed: Tensor, like: Tensor) -> Tensor:
+def _merged(attention: Attention, mixed: Tensor, like: Tensor) -> Tensor:
     return attention.to_out[0](mixed.transpose(1, 2).flatten(2)).view_as(like)
 
 

@@ -25,6 +25,7 @@ from worldmodel.backends.licences import Guardrail
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.text import Prompts
+from worldmodel.sampling.plan import is_number
 from worldmodel.sampling.schedules import flow_sigmas
 
 BASE = Recipe("Cosmos-Predict2.5", (704, 1280), 93, 16.0, steps=36)
@@ -112,6 +113,7 @@ class ReleasedCosmos25(Cosmos25Backend):
         image_size: tuple[int, int] | None = None,
         num_frames: int | None = None,
         given_sigma: float | None = None,
+        **unknown: Any,
     ) -> Self:
         """The same weights told something else; what is not given stays as it was.
 
@@ -126,17 +128,23 @@ class ReleasedCosmos25(Cosmos25Backend):
         Raises:
             ValueError: an option that the model cannot take, or a prompt that the guardrail refuses.
         """
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)}: got it for {self.recipe.name}, expected prompt, negative_prompt, guidance, "
+                "image_size, num_frames or given_sigma; leave it out"
+            )
         told = copy.copy(self)
         wanted = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance": guidance}
         given = {name: value for name, value in wanted.items() if value is not None}
         told._told = {**self._told, **given}
         if given:
             told._texts = None
-        if guidance is not None and not (np.isscalar(guidance) and 0 <= guidance < np.inf):
+        if guidance is not None and not (is_number(guidance) and 0 <= guidance < np.inf):
             raise ValueError(f"guidance: got {guidance!r}, expected a finite number of at least 0; 0 is off")
-        size, frames = image_size or self.recipe.image_size, num_frames or self.recipe.num_frames
-        check_size(size, frames)
-        told.recipe = replace(self.recipe, image_size=tuple(size), num_frames=frames)
+        height, width = self.recipe.image_size if image_size is None else image_size
+        frames = self.recipe.num_frames if num_frames is None else num_frames
+        check_size((height, width), frames)
+        told.recipe = replace(self.recipe, image_size=(height, width), num_frames=frames)
         if given_sigma is not None:
             told._given_sigma = float(given_sigma)
         if self._guardrail is not None and isinstance(prompt, str):
@@ -150,7 +158,9 @@ class ReleasedCosmos25(Cosmos25Backend):
         scheduler.set_timesteps(steps)
         return scheduler.sigmas.double().numpy()
 
-    def denoiser(self, given: Tensor, actions: np.ndarray | None = None) -> VideoDenoiser:
+    def denoiser(
+        self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None
+    ) -> VideoDenoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W), k from 0 to 2."""
         refuse_actions(self, actions)
         known = given.shape[2]
