@@ -117,7 +117,7 @@ def _sampled(
         nfe.add_(step["evaluations"])
         advance(int(step["evaluations"].sum()))
 
-    denoise = backend.denoiser(given, actions)
+    denoise = backend.denoiser(given, actions=actions, frames=state.frames)
     z: Tensor = sample(
         denoise, x, settings.sigmas, solver=settings.solver, refine=settings.refine, noise=noise, callback=count
     )

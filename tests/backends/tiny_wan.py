@@ -70,3 +70,36 @@ def image_to_video(
         boundary_ratio=0.9 if experts == 2 else None,
         expand_timesteps=expand_timesteps,
     )
+
+
+def settings(pipe: WanPipeline | WanImageToVideoPipeline) -> dict:
+    """What a pipeline's index says beside its parts."""
+    return {name: pipe.config[name] for name in ("boundary_ratio", "expand_timesteps")}
+
+
+def text_parts() -> dict:
+    """A random UMT5 with a tokenizer of a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+    words = ["<pad>", "</s>", "<unk>", "a", "red", "ball", "falls", "blurred", "nothing"]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(3)
+    encoder = UMT5EncoderModel(
+        UMT5Config(vocab_size=len(words), d_model=TEXT, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    ).eval()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    return {"text_encoder": encoder, "tokenizer": fast}
+
+
+def image_parts(width: int) -> dict:
+    """A random CLIP for first frames."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(4)
+    config = CLIPVisionConfig(
+        hidden_size=width, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=8
+    )
+    processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    return {"image_encoder": CLIPVisionModel(config).eval(), "image_processor": processor}

@@ -18,6 +18,7 @@ from torch import Tensor
 from worldmodel.actions import ActionSpec
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
+from worldmodel.backends.memory_format import use_channels_last
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe as Recipe
 from worldmodel.sampling.denoiser import Denoise
@@ -110,6 +111,8 @@ class Cosmos25Backend:
         self._prepare(transformer)
         self.transformer = transformer.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
+        if vae.device.type == "cpu":
+            use_channels_last(vae)
         self.scheduler = scheduler
         self.recipe = recipe
         self.weights_hash = ""
@@ -171,7 +174,7 @@ class Cosmos25Backend:
         pixels = self.vae.decode(raw).sample.float().clamp(-1.0, 1.0)
         return ((pixels + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
 
-    def denoiser(self, given: Tensor, actions: np.ndarray | None = None) -> Denoise:
+    def denoiser(self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
         refuse_actions(self, actions)
         return CosmosDenoiser(self.transformer, given, self.latent_shape[1])

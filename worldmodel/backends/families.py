@@ -14,6 +14,8 @@ from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.pipeline_folder import read_json
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.text import Prompts, has_encoder
+from worldmodel.backends.wan_released import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, WanBackend
+from worldmodel.backends.wan_text import WanPrompts
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,15 @@ def _load_cosmos25(source: Source) -> Backend:
     )
 
 
-FAMILIES: dict[str, Callable[[Source], Backend]] = {PIPELINE: _load_cosmos25}
+def _load_wan(source: Source) -> Backend:
+    """Any of Wan's text- and image-to-video pipelines."""
+    prompts = WanPrompts(source.folder, source.device, source.dtype, fetch=source.fetch_text)
+    licence = licences.state_licence("Wan", source.name)
+    return WanBackend.from_folder(source.folder, source.device, source.dtype, prompts, Path(source.name).name, licence)
+
+
+FAMILIES: dict[str, Callable[[Source], Backend]] = {
+    PIPELINE: _load_cosmos25,
+    TEXT_TO_VIDEO: _load_wan,
+    IMAGE_TO_VIDEO: _load_wan,
+}

@@ -44,12 +44,13 @@ class Backend(Protocol):
         """Video (B, T, H, W, 3) uint8 of normalised latents."""
         ...
 
-    def denoiser(self, given: Tensor, actions: np.ndarray | None = None) -> Denoise:
+    def denoiser(self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W).
 
         Args:
             given: with k = 0 where a model imagines from text alone.
             actions: (B, n, A), one for each frame after the given ones; None: none are known.
+            frames: (B, F, H, W, 3) uint8, the given frames, for models that see more of them than their latents.
         """
         ...
 

@@ -67,16 +67,25 @@ class Prompts:
         return hashlib.sha256(f"{self._encoder_hash} {self._dtype} {prompt}".encode()).hexdigest()
 
     def _encode(self, prompt: str) -> Tensor:
-        """The embedding from the encoder, which is gone afterwards."""
+        """The embedding from the encoder."""
         from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
 
+        return self._with_encoder(
+            Qwen2_5_VLForConditionalGeneration,
+            lambda encoder: encode_prompt(encoder, self._tokenizer(AutoTokenizer), prompt),
+        )
+
+    def _tokenizer(self, kind: Any) -> Any:
+        return kind.from_pretrained(self._folder / "tokenizer", local_files_only=True)
+
+    def _with_encoder(self, kind: Any, use: Callable[[Any], Tensor]) -> Tensor:
+        """What ``use`` makes of the encoder, which is gone afterwards."""
         self._fetch()
-        tokenizer = AutoTokenizer.from_pretrained(self._folder / "tokenizer", local_files_only=True)
-        encoder = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        encoder = kind.from_pretrained(
             self._folder / "text_encoder", local_files_only=True, use_safetensors=True, dtype=self._dtype
         ).to(self._device)
         try:
-            return encode_prompt(encoder, tokenizer, prompt).cpu()
+            return use(encoder).cpu()
         finally:
             del encoder
             gc.collect()
