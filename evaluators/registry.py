@@ -11,6 +11,7 @@ import numpy as np
 
 from worldmodel.evaluators.metrics import Evaluator, Metric
 from worldmodel.evaluators.panels import overlays_of
+from worldmodel.evaluators.tracking import Tracker
 from worldmodel.truth import Truth
 
 PISA = "pisa_"
@@ -113,6 +114,8 @@ FAMILIES = {
     ),
 }
 
+ANY_TRACKER = ("worldmodel/FreeFall-v0",)  # families whose objects any tracker may follow
+
 
 @dataclass(frozen=True)
 class JointScore:
@@ -147,15 +150,26 @@ def family_of(family_id: str) -> Family:
     return FAMILIES[family_id]
 
 
-def evaluator_of(family_id: str) -> Evaluator:
-    """Scorer and metrics of an environment's id, such as ``worldmodel/FreeFall-v0``, those of the picture included."""
+def evaluator_of(family_id: str, tracker: Tracker | None = None) -> Evaluator:
+    """Scorer and metrics of an environment's id, such as ``worldmodel/FreeFall-v0``, those of the picture included.
+
+    A ``tracker`` stands for the evaluator's own where that can be any.
+
+    Raises:
+        ValueError: nothing judges that environment, or its evaluator has a tracker made for it.
+    """
     from worldmodel.evaluators import scene
 
     family = family_of(family_id)
+    if tracker is not None and family_id not in ANY_TRACKER:
+        raise ValueError(
+            f"tracker: got one for {family.title}, whose evaluator has its own, expected none; leave it out"
+        )
+    chosen: dict[str, Any] = {} if tracker is None else {"tracker": tracker}
     own: Evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
 
     def score(video: np.ndarray, truth: Truth) -> JointScore:
-        return JointScore(own.score(video, truth), scene.score_scene(video, truth))
+        return JointScore(own.score(video, truth, **chosen), scene.score_scene(video, truth))
 
     picture = tuple(_without(metric, family.withdrawn) for metric in scene.METRICS)
     return replace(own, family=family_id, score=score, metrics=own.metrics + picture)

@@ -249,7 +249,8 @@ def _regions(member: np.ndarray) -> list[Region]:
     if count == 2:
         return [Region(rows, columns, values)]
     label = labels.ravel()[places]
-    return [Region(rows[label == each], columns[label == each], values[label == each]) for each in np.unique(label[seeds])]
+    inside = [label == each for each in np.unique(label[seeds])]
+    return [Region(rows[each], columns[each], values[each]) for each in inside]
 
 
 def _soften(member: np.ndarray, region: Region) -> Soft:

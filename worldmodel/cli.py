@@ -193,6 +193,7 @@ def evaluate(
     autoencoder: Path | None = None,
     resample: Literal["no", "nearest"] = "no",
     size_prior: tuple[float, float] | None = None,
+    tracker: str = "colour",
     lpips: bool = False,
     dino: str | None = None,
     judge: str | None = None,
@@ -216,6 +217,7 @@ def evaluate(
             in time, pictures are scaled.
         size_prior: smallest and largest size, as scale, that a first frame of a fall leaves open; with several
             samples of every clip their landing times are scored against it.
+        tracker: what follows falling objects: colour, flow (DIS), points (Lucas-Kanade), or sam2:FOLDER.
         lpips: add LPIPS as a side column; needs the lpips package and its weights.
         dino: hub name or folder of a DINO vision transformer, such as facebook/dino-vitb16, for a side column.
         judge: base URL of an OpenAI-compatible endpoint whose verdicts are a side column; its key, if it needs one, is
@@ -236,7 +238,7 @@ def evaluate(
         key = os.environ.get("WORLDMODEL_JUDGE_KEY")
         endpoint = Endpoint(judge, judge_model, key, prompt_usd=prompt_usd, completion_usd=completion_usd)
     side = open_side_columns(lpips=lpips, dino=dino, endpoint=endpoint, rubric=rubric)
-    report = evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior, side=side)
+    report = evaluate_stores(truth, paths, out, resample=resample, size_prior=size_prior, side=side, tracker=tracker)
     print(f"report: {report}")
     if exit_code := json.loads((out / "results.json").read_text())["exit_code"]:
         print("worldmodel: a side column has gaps; all other numbers stand", file=sys.stderr)

@@ -16,6 +16,7 @@ from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.registry import evaluator_of, family_id_of, family_of
 from worldmodel.evaluators.results import CEILING, check_row_name
+from worldmodel.evaluators.tracking import Tracker
 from worldmodel.storage import EpisodeStore, StoreError
 from worldmodel.truth import Truth
 from worldmodel.videos import ARRAY_SUFFIXES, RolloutStore, Videos, open_videos
@@ -111,7 +112,11 @@ class Part:
 
 
 def open_parts(
-    truth: Path, rows: Mapping[str, Path | Sequence[Path]], keys: Sequence[str] | None, resample: Resample
+    truth: Path,
+    rows: Mapping[str, Path | Sequence[Path]],
+    keys: Sequence[str] | None,
+    resample: Resample,
+    tracker: Tracker | None = None,
 ) -> list[Part]:
     """Open a truth store, or a folder of them, with the rows' videos; see ``scoring.evaluate_stores``.
 
@@ -125,13 +130,13 @@ def open_parts(
     paths = {name: [path] if isinstance(path, Path) else list(path) for name, path in rows.items()}
     inside = _stores_inside(truth)
     if not inside:
-        return [_open_part(EpisodeStore.open(truth, "truth"), paths, keys, resample)]
+        return [_open_part(EpisodeStore.open(truth, "truth"), paths, keys, resample, tracker)]
     parts = []
     for store in inside:
         here = {name: _inside(given, store.path.name) for name, given in paths.items()}
         here = {name: given for name, given in here.items() if given}
         if here:
-            parts.append(_open_part(store, here, keys, resample))
+            parts.append(_open_part(store, here, keys, resample, tracker))
     unused = [name for name in paths if not any(name in part.videos for part in parts)]
     if unused:
         expected = ", ".join(store.path.name for store in inside)
@@ -156,7 +161,9 @@ def _inside(given: Sequence[Path], name: str) -> list[Path]:
     return [path for each in candidates for path in each if path.exists()]
 
 
-def _open_part(store: EpisodeStore, paths: Paths, keys: Sequence[str] | None, resample: Resample) -> Part:
+def _open_part(
+    store: EpisodeStore, paths: Paths, keys: Sequence[str] | None, resample: Resample, tracker: Tracker | None
+) -> Part:
     known = store.keys()
     keys = known if keys is None else list(keys)
     if not keys:
@@ -166,7 +173,7 @@ def _open_part(store: EpisodeStore, paths: Paths, keys: Sequence[str] | None, re
     if not store.settings.get("env"):
         raise ValueError(f"truth: got no 'env' in the settings of {store.path}, expected an environment's id; write it")
     family_id = family_id_of(store.settings)
-    evaluator = evaluator_of(family_id)
+    evaluator = evaluator_of(family_id, tracker)
     videos = {name: [open_videos(path, keys, known) for path in given] for name, given in paths.items()}
     for each in (each for given in videos.values() for each in given):
         _check_belongs(each, store, keys)

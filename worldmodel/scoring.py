@@ -22,6 +22,7 @@ from worldmodel.evaluators.report_laws import law_lines
 from worldmodel.evaluators.report_scenes import write_animation
 from worldmodel.evaluators.report_side import side_lines
 from worldmodel.evaluators.results import CEILING, FORMAT, build_family, build_results, write_results
+from worldmodel.evaluators.trackers import COLOUR, tracker_of
 from worldmodel.evaluators.verdict import headline, markdown_table, open_questions
 from worldmodel.over_refinement import over_refined, warning
 from worldmodel.parts import Part, open_parts
@@ -42,6 +43,7 @@ def evaluate_stores(
     resample: Resample = "no",
     size_prior: tuple[float, float] | None = None,
     side: SideColumns | None = None,
+    tracker: str = COLOUR,
 ) -> Path:
     """Score videos against the truth they started from, print the tables, and return report.html's path.
 
@@ -60,6 +62,7 @@ def evaluate_stores(
             truth's scenes were drawn if None.
         side: networks beside the metrics; where one is out of reach its column is empty, and the results'
             ``exit_code`` is not 0.
+        tracker: what follows the objects of a fall, see ``evaluators/trackers.py``.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.
@@ -69,7 +72,7 @@ def evaluate_stores(
     check_results_folder(out)
     if size_prior is not None and not 0 < size_prior[0] < size_prior[1]:
         raise ValueError(f"size_prior: got {size_prior}, expected two sizes above 0, the smaller first; correct it")
-    parts = open_parts(truth, rollouts, keys, resample)
+    parts = open_parts(truth, rollouts, keys, resample, None if tracker == COLOUR else tracker_of(tracker))
     side = side or SideColumns()
     for part in parts:
         check_side(part, side)
@@ -80,7 +83,7 @@ def evaluate_stores(
             {**family, "side": side_of(part, family, side, rng)} for part, family in zip(parts, families, strict=True)
         ]
     priors = [size_prior or part.size_range for part in parts]
-    results = build_results(families, _provenance(parts, resample), laws(families, priors, rng))
+    results = build_results(families, _provenance(parts, resample, tracker), laws(families, priors, rng))
     out.mkdir(parents=True, exist_ok=True)
     write_results(out / "results.json", results)
     write_report(out / "report.html", results, parts)
@@ -238,10 +241,11 @@ def _losses(family: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _provenance(parts: Sequence[Part], resample: Resample) -> dict[str, Any]:
+def _provenance(parts: Sequence[Part], resample: Resample, tracker: str) -> dict[str, Any]:
     return {
         "command": " ".join(["worldmodel", *sys.argv[1:]]),
         **{part.title: part.provenance() for part in parts},
         "resample": resample,
+        "tracker": tracker,
         "bootstrap_seed": BOOTSTRAP_SEED,
     }

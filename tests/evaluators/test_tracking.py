@@ -1,7 +1,10 @@
 import disc_scenes as scenes
+import mujoco
 import numpy as np
 import pytest
 
+from worldmodel.envs.free_fall import FreeFallEnv
+from worldmodel.evaluators.grasp_item import half_turns
 from worldmodel.evaluators.tracking import track
 
 CENTRES = np.array([[20.0 + 0.37 * t, 12.0 + 1.83 * t] for t in range(12)])
@@ -75,3 +78,30 @@ def test_noise_alone_is_no_object():
 def test_bad_input_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         track(*change(scenes.disc(CENTRES), scenes.masks(CENTRES)[0]))
+
+
+def test_the_long_axis_is_mujoco_s_where_it_can_be_seen():
+    env = FreeFallEnv(image_size=128, shapes=("capsule",))
+    apart, seen = [], 0
+    for seed in range(6):
+        truth = env.record(seed=seed)
+        angle = track(truth.video, truth.mask[0]).angle
+        for t in range(len(truth)):
+            axis = np.zeros(3)
+            mujoco.mju_rotVecQuat(axis, np.array([0.0, 0.0, truth.scene["size"][1]]), truth.quaternion[t, 0])
+            ends = truth.camera.project(truth.position[t, 0] + np.array([[-1.0], [1.0]]) * axis)
+            along = ends[1] - ends[0]
+            # One end turned to the camera, or part of it behind the picture's edge: no length to be seen.
+            if np.linalg.norm(along) >= 0.7 * 2 * truth.scene["size"][1] * truth.camera.focal_px / truth.camera.depth(
+                truth.position[t, 0]
+            ):
+                seen += 1
+                apart.append(half_turns(angle[t] - np.arctan2(along[1], along[0])))
+    found = np.isfinite(apart)
+    assert seen > 30 and found.mean() > 0.95
+    assert np.abs(np.array(apart)[found]).max() < np.deg2rad(10) and np.median(np.abs(apart)) < np.deg2rad(2)
+
+
+def test_a_ball_shows_no_direction():
+    truth = FreeFallEnv(image_size=128, shapes=("sphere",)).record(seed=0)
+    assert np.isnan(track(truth.video, truth.mask[0]).angle).all()
