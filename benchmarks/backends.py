@@ -74,15 +74,14 @@ def _contestants(
     frames = np.random.default_rng(0).integers(0, 255, (1, 1, *SIZE, 3), dtype=np.uint8)
     told = backend.conditioned(prompt=prompts[0], negative_prompt=prompts[1], guidance=GUIDANCE)
     x = KeyedNoise(range(batch)).initial(torch.empty(batch, *told.latent_shape))
-    padded = torch.zeros(1, 3, FRAMES, *SIZE)
-    padded[:, :, 0] = torch.from_numpy(frames[0, 0]).permute(2, 0, 1) / 127.5 - 1.0
+    image = torch.from_numpy(frames).permute(0, 4, 1, 2, 3) / 127.5 - 1.0  # the stock pipeline pads it to the clip
 
     def stock() -> Tensor:
         # A batch of videos is refused, so that samples go one by one, as a user of the pipeline would do it.
         return torch.cat(
             [
                 pipe(
-                    video=padded, prompt_embeds=prompts[0], negative_prompt_embeds=prompts[1], height=SIZE[0],
+                    video=image, prompt_embeds=prompts[0], negative_prompt_embeds=prompts[1], height=SIZE[0],
                     width=SIZE[1], num_frames=FRAMES, num_inference_steps=asked.steps, guidance_scale=GUIDANCE,
                     num_latent_conditional_frames=1, latents=each[None].clone(), output_type="latent",
                 ).frames
