@@ -6,8 +6,10 @@ import os
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 # The models of the tests are small: more threads cost more than they bring, and test processes share the cores.
-_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(4, (os.cpu_count() or 1) // _PROCESSES))))
+os.environ.setdefault(
+    "OMP_NUM_THREADS",
+    str(max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))),
+)
 
 import pytest
 

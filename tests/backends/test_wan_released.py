@@ -118,6 +118,7 @@ def test_embeddings_are_those_of_the_stock_pipeline(saved):
     [
         ("T2V", {"guidance_2": 2.0}, "guidance_2: got it for one network"),
         ("T2V", {"guidance": -1.0}, "guidance: got -1.0"),
+        ("T2V", {"given_sigma": 0.1}, "given_sigma: got it for T2V, expected prompt"),
         ("T2V", {"image_size": (33, 32)}, r"image_size: got \(33, 32\), expected multiples of 16"),
         ("T2V", {"num_frames": 8}, "num_frames: got 8, expected 4n"),
     ],

@@ -133,6 +133,7 @@ class WanBackend:
         guidance_2: float | None = None,
         image_size: tuple[int, int] | None = None,
         num_frames: int | None = None,
+        **unknown: Any,
     ) -> Self:
         """The same weights told something else; what is not given stays as it was.
 
@@ -147,10 +148,15 @@ class WanBackend:
         Raises:
             ValueError: an option that the model cannot take.
         """
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)}: got it for {self.recipe.name}, expected prompt, negative_prompt, guidance, "
+                "guidance_2, image_size or num_frames; leave it out"
+            )
         if guidance_2 is not None and len(self.transformers) == 1:
             raise ValueError("guidance_2: got it for one network, expected it with two; use guidance")
         for name, value in (("guidance", guidance), ("guidance_2", guidance_2)):
-            if value is not None and not (np.isscalar(value) and 0 <= value < np.inf):
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < np.inf):
                 raise ValueError(f"{name}: got {value!r}, expected a finite number of at least 0; 1 is off")
         size, frames = image_size or self.recipe.image_size, num_frames or self.recipe.num_frames
         check_size(size, frames, self._pixels, self.frames_per_latent)
