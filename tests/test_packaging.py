@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = {ROOT / "envs" / "README.md", *(ROOT / "envs" / "pictures").iterdir()}  # for the repository's readers
+DOCUMENTS = {  # for the repository's readers
+    ROOT / "envs" / "README.md",
+    *(ROOT / "envs" / "pictures").iterdir(),
+    ROOT / "evaluators" / "README.md",
+}
 SOURCES = {"worldmodel": "worldmodel", "envs": "worldmodel/envs", "evaluators": "worldmodel/evaluators"}
 
 
