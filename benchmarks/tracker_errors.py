@@ -7,7 +7,8 @@ px between tracked centroid and centroid of MuJoCo's visible mask; the share of 
 it is found; and the share of frames from which it is truly absent in which it is found all the same. In view means at
 least 35 % of the first frame's visible area. Absent are frames from which the object was cut out after half of the clip
 (painted over with the empty scene; its shadow stays), and those in which it hides or has left the picture by itself.
-Unless told otherwise each family is followed as its evaluator follows it: by colour, and the agents by ``track_ball``.
+Unless told otherwise each family is followed as its evaluator follows it: by colour, all falling objects together, and
+the agents by ``track_ball``.
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ def follower(name: str) -> Follow:
     tracker = tracker_of(name)
 
     def by_tracker(video: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-        tracks = tracker(video, truth.segmentation[0], truth.video[0], [1])[0]
+        falling = len(truth.outcome.get("impact_times", []))
+        shown = [label for label in range(1, falling + 1) if (truth.segmentation[0] == label).any()]
+        tracks = tracker(video, truth.segmentation[0], truth.video[0], shown or None)[0]
         return tracks.centroid, tracks.detected
 
     return by_tracker
