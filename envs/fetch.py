@@ -30,6 +30,7 @@ MAX_OPENING = 0.1  # m, between the finger pads
 MAX_GRIP_FORCE = 60.0  # N, of the real gripper
 FINGER_DEPTH = 0.0185  # m, from the grip point down to the finger tips
 FINGER_THICKNESS = 0.014  # m
+MAX_STEP = 0.05  # m, of the set-point per action and axis
 PALM_HEIGHT = 0.052  # m, from the grip point up to the palm
 FINGER_SPEED = 0.2  # m/s, of each finger while it meets nothing
 

@@ -26,7 +26,6 @@ from worldmodel.envs.grasp_success import DEFINITIONS, GraspFacts, evaluate
 from worldmodel.envs.scene_env import Options, SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 
-MAX_STEP = 0.05  # m, of the set-point per action and axis
 NEAR = 0.03  # m, from grip point to item: reached
 LIFTED = 0.04  # m, of the item above its start
 ATTACHED = (0.01, 15.0)  # m and degrees by which an item that is held may move in the hand
@@ -84,8 +83,8 @@ class Grasp(Family):
         return ActionSpec(
             names=("dx", "dy", "dz", "opening"),
             units=("m", "m", "m", "m"),
-            low=(-MAX_STEP, -MAX_STEP, -MAX_STEP, 0.0),
-            high=(MAX_STEP, MAX_STEP, MAX_STEP, fetch.MAX_OPENING),
+            low=(*(-fetch.MAX_STEP,) * 3, 0.0),
+            high=(*(fetch.MAX_STEP,) * 3, fetch.MAX_OPENING),
             frame="world",
             control_hz=self.fps,
             gripper=f"0 closed, {fetch.MAX_OPENING:g} open",

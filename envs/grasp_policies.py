@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.envs.family import Policy, PolicyMaker
-from worldmodel.envs.fetch import FINGER_DEPTH, FINGER_THICKNESS, MAX_OPENING, PALM_HEIGHT, TABLE_HEIGHT
+from worldmodel.envs.fetch import FINGER_DEPTH, FINGER_THICKNESS, MAX_OPENING, MAX_STEP, PALM_HEIGHT, TABLE_HEIGHT
 from worldmodel.envs.grasp_scene import GraspScene
 
 CLEARANCE = 0.004  # m, between finger tips and table and between palm and item in a grasp
@@ -125,6 +125,35 @@ def _beside(scene: GraspScene) -> float:
     return 0.5 * (scene.width_now + MAX_OPENING) + FINGER_THICKNESS + 0.008
 
 
+def _perturbed(scene: GraspScene, rng: np.random.Generator) -> Policy:
+    """The expert, pushed off its way for a while now and then."""
+    expert = scripted(lambda scene: Grip())(scene, rng)
+    push = np.zeros(3)
+
+    def act(info: Mapping[str, Any]) -> np.ndarray:
+        nonlocal push
+        push = 0.5 * push + (rng.random() < 0.1) * rng.normal(scale=0.01, size=3)
+        action = expert(info)
+        action[:3] = np.clip(action[:3] + push, -MAX_STEP, MAX_STEP)
+        return action
+
+    return act
+
+
+def _random(scene: GraspScene, rng: np.random.Generator) -> Policy:
+    """Aimless: a velocity with a memory of a few frames, fingers that open or close now and then."""
+    velocity, opening = np.zeros(3), MAX_OPENING
+
+    def act(info: Mapping[str, Any]) -> np.ndarray:
+        nonlocal velocity, opening
+        velocity = np.clip(0.8 * velocity + rng.normal(scale=0.015, size=3), -MAX_STEP, MAX_STEP)
+        if rng.random() < 0.1:
+            opening = float(rng.uniform(0.0, MAX_OPENING))
+        return np.array([*velocity, opening])
+
+    return act
+
+
 POLICIES: dict[str, PolicyMaker] = {
     "expert": scripted(lambda scene: Grip()),
     "offset_left": scripted(lambda scene: Grip(offset=(0.0, -_beside(scene), 0.0))),
@@ -134,7 +163,10 @@ POLICIES: dict[str, PolicyMaker] = {
     "late_close": scripted(lambda scene: Grip(close="late")),
     "wrong_width": scripted(lambda scene: Grip(width=scene.width_now + 0.01)),
     "no_close": scripted(lambda scene: Grip(close="never")),
+    "perturbed": _perturbed,
+    "random": _random,
 }
+UNNAMED = ("expert", "perturbed", "random")  # those that do not fail in a named way
 
 
 @dataclass(frozen=True)
@@ -153,7 +185,7 @@ def slippery(scene: GraspScene) -> dict[str, float]:
 
 ATTEMPTS: dict[str, Attempt] = {
     "success": Attempt("expert", succeeds=True),
-    **{name: Attempt(name) for name in POLICIES if name != "expert"},
+    **{name: Attempt(name) for name in POLICIES if name not in UNNAMED},
     "slip": Attempt("expert", slippery),
 }
 
