@@ -156,7 +156,7 @@ def test_a_batch_is_its_samples(backend, frames):
 @pytest.mark.parametrize(("frames", "encoded"), [(1, 1), (5, 5)])
 def test_only_the_given_frames_are_encoded_and_that_changes_nothing(backend, frames, encoded):
     seen = []
-    hook = backend.vae.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[2]))
+    hook = backend.codec.vae.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[2]))
     given, padded = video(1, frames), video(1, FRAMES)
     padded[:, :frames] = given
     latents = backend.encode(given)

@@ -21,6 +21,7 @@ from worldmodel.backends.attention import use_short_attention
 from worldmodel.backends.memory_format import use_channels_last
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe as Recipe
+from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.denoiser import Denoise
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
 
@@ -110,17 +111,13 @@ class Cosmos25Backend:
     ) -> None:
         self._prepare(transformer)
         self.transformer = transformer.eval().requires_grad_(False)
-        self.vae = vae.eval().requires_grad_(False)
+        self.codec = VideoCodec(vae)
         if vae.device.type == "cpu":
             use_channels_last(vae)
         self.scheduler = scheduler
         self.recipe = recipe
         self.weights_hash = ""
         self.device = next(transformer.parameters()).device
-        self._dtype = vae.dtype
-        shape = (1, vae.config.z_dim, 1, 1, 1)
-        self._mean = torch.tensor(vae.config.latents_mean, device=self.device).view(shape)
-        self._std = torch.tensor(vae.config.latents_std, device=self.device).view(shape)
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:
         """Leave out what changes nothing."""
@@ -160,19 +157,13 @@ class Cosmos25Backend:
             return karras_sigmas(steps, self.scheduler["sigma_min"], self.scheduler["sigma_max"])
         return flow_sigmas(steps, self.scheduler.get("flow_shift", 1.0))
 
-    @torch.no_grad()
     def encode(self, video: np.ndarray) -> Tensor:
-        """Normalised latents (B, C, 1 + (T-1)/4, H/8, W/8) of a video (B, T, H, W, 3) uint8."""
-        pixels = torch.from_numpy(np.ascontiguousarray(video)).to(self.device)
-        pixels = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
-        return (self.vae.encode(pixels.to(self._dtype)).latent_dist.mode().float() - self._mean) / self._std
+        """Normalised latents (B, C, T', H/8, W/8) of a video (B, T, H, W, 3) uint8; T' = 0 of no frames."""
+        return self.codec.encode(self.codec.pixels(video))
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray:
         """Video (B, T, H, W, 3) uint8 of normalised latents (B, C, T', H', W')."""
-        raw = (latents * self._std + self._mean).to(self._dtype)
-        pixels = self.vae.decode(raw).sample.float().clamp(-1.0, 1.0)
-        return ((pixels + 1.0) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
+        return self.codec.decode(latents)
 
     def denoiser(self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
@@ -194,12 +185,9 @@ class Cosmos25Backend:
     @property
     def frames_per_latent(self) -> int:
         """Frames that every latent frame after the first stands for."""
-        return self.vae.config.scale_factor_temporal
+        return self.codec.frames_per_latent
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
         """(C, T, H, W) of one clip's latents."""
-        height, width = self.recipe.image_size
-        scale = self.vae.config.scale_factor_spatial
-        frames = 1 + (self.recipe.num_frames - 1) // self.vae.config.scale_factor_temporal
-        return self.vae.config.z_dim, frames, height // scale, width // scale
+        return self.codec.shape(self.recipe.image_size, self.recipe.num_frames)

@@ -174,14 +174,6 @@ class ReleasedCosmos25(Cosmos25Backend):
         conditions = Conditions(text, negative, self.guidance, self._given_sigma, embedded)
         return VideoDenoiser(self._network, given, self.latent_shape[1], conditions)
 
-    @torch.no_grad()
-    def encode(self, video: np.ndarray) -> Tensor:
-        """Normalised latents (B, C, T', H/8, W/8) of a video (B, T, H, W, 3) uint8; T' = 0 of no frames."""
-        if video.shape[1] > 0:
-            return super().encode(video)
-        channels, _, height, width = self.latent_shape
-        return torch.zeros(len(video), channels, 0, height, width, device=self.device)
-
     def decode(self, latents: Tensor) -> np.ndarray:
         """Video (B, T, H, W, 3) uint8 of normalised latents, checked by the guardrail, if any."""
         video = super().decode(latents)
