@@ -11,7 +11,7 @@ import numpy as np
 from worldmodel.envs.family import Family, Policy
 from worldmodel.envs.recording import record
 from worldmodel.envs.rendering import Eye
-from worldmodel.envs.simulation import Simulation
+from worldmodel.envs.simulation import Simulation, Snapshot
 from worldmodel.truth import Truth
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels of a picture
@@ -224,6 +224,15 @@ class SceneEnv(gym.Env):
         scene = self.settings.draw(self.np_random, {} if scene is None else {"scene": scene})
         chosen = self.family.policy(policy, scene, self.np_random)
         return record(self._simulation, self.eye, [scene], [chosen], self.num_frames, self.action_spec, depth=depth)[0]
+
+    def snapshot(self) -> Snapshot:
+        """The running scene between two frames, to go on from more than once."""
+        return self._simulation.save(0)
+
+    def restore(self, snapshot: Snapshot) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Go on from a snapshot, bit for bit; returns what :meth:`reset` does."""
+        self._simulation.load([snapshot])
+        return self._observation(), self._simulation.info(0)
 
     def render_at(self, scene: Any, qpos: np.ndarray) -> np.ndarray:
         """Video (T, H, W, 3) of a scene put at given poses (T, nq), without physics."""

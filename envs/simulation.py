@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -22,6 +23,19 @@ _COMMANDS = {
     "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
 }
 KINEMATICS = {"position": 3, "quaternion": 4, "velocity": 3, "angular_velocity": 3}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One simulation between two frames; nothing in it is changed by going on from it, so it can be forked."""
+
+    scene: Any
+    model: mujoco.MjModel
+    state: np.ndarray  # (S,) MuJoCo's integration state
+    frame: int  # since the reset
+    memory: dict[str, np.ndarray]  # running values of the family
+    signals: dict[str, np.ndarray]
+    observation: dict[str, np.ndarray]
 
 
 class Simulation:
@@ -109,6 +123,25 @@ class Simulation:
         self.frame[ids] += 1
         self._check_time(ids)
         self._measure(ids, record["sensordata"])
+
+    def save(self, index: int = 0) -> Snapshot:
+        """Simulation ``index`` as it is now."""
+        tables = (self._memory, self.signals, self.observation)
+        memory, signals, observation = ({name: each[index].copy() for name, each in table.items()} for table in tables)
+        state, frame = self.batch.state[index].copy(), int(self.frame[index])
+        return Snapshot(self.scenes[index], self._models[index], state, frame, memory, signals, observation)
+
+    def load(self, snapshots: Sequence[Snapshot], ids: np.ndarray | None = None) -> None:
+        """Go on from snapshots of this family in the simulations ``ids`` (all if None), bit for bit."""
+        ids = np.arange(self.num) if ids is None else np.asarray(ids)
+        for index, each in zip(ids, snapshots, strict=True):
+            self.scenes[index], self._models[index] = each.scene, each.model
+        self.batch.set_models(self._models)
+        self.batch.state[ids] = [each.state for each in snapshots]
+        self.batch.forward(ids.astype(np.int32))
+        self.frame[ids] = [each.frame for each in snapshots]
+        for name, table in (("memory", self._memory), ("signals", self.signals), ("observation", self.observation)):
+            _assign(table, ids, self.num, _stack([getattr(each, name) for each in snapshots]))
 
     def objects(self) -> dict[str, np.ndarray]:
         """Pose and velocity (num, N, 3 or 4) of all objects at the current frames."""

@@ -187,3 +187,30 @@ def test_a_simulation_that_blows_up_is_an_error_and_no_standstill(tmp_path, monk
     simulation.reset([Sled(mass=1e-12)])
     with pytest.raises(ValueError, match=r"scene: got one that becomes unstable in simulation 0 before frame 1"):
         simulation.step(np.array([[FORCE]]))
+
+
+@pytest.mark.parametrize("name", ["GraphTraversal", "Maze", "Grasp"])
+def test_a_snapshot_goes_on_as_the_simulation_itself(name):
+    import gymnasium as gym
+
+    import worldmodel.envs  # noqa: F401
+
+    env = gym.make(f"worldmodel/{name}-v0", image_size=32).unwrapped
+    env.reset(seed=3)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(10)]
+    for action in actions[:5]:
+        env.step(action)
+    snapshot = env.snapshot()
+    straight = [env.step(action) for action in actions[5:]]
+    env.reset(seed=4)
+    env.restore(snapshot)
+    forked = Simulation(env.family, 3, fps=env.fps)
+    forked.load([snapshot] * 3)
+    for (observation, reward, _, _, info), action in zip(straight, actions[5:], strict=True):
+        again, same_reward, _, _, same_info = env.step(action)
+        forked.step(np.stack([action] * 3))
+        assert reward == same_reward
+        for value, other in ((observation, again), (info, same_info), (info, forked.info(2))):
+            for key in value:
+                assert np.array_equal(value[key], other[key], equal_nan=True), key

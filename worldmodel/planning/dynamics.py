@@ -1,0 +1,87 @@
+"""What a planner needs of a model: futures of candidate actions. A world model offers it, and so does MuJoCo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from worldmodel.actions import ActionSpec
+
+OFFERS = ("video", "latents", "signals")
+
+
+@dataclass(frozen=True)
+class Futures:
+    """What K candidates of n actions lead to.
+
+    Attributes:
+        actions: (K, n, A) in the units of the model's spec.
+        video: (K, n, H, W, 3) uint8, a frame after each action; None where it was not asked for.
+        latents: (K, C, T', H', W') float32 of the last chunk; None of models without.
+        signals: name to (K, n, ...), what is known after each action, named as the signals of the environment's
+            family; true of MuJoCo, read off the pixels of a world model; None where there is no such reading.
+        after: states of the model (K,) from which each can be continued.
+        evaluations: of the model, over all candidates.
+    """
+
+    actions: np.ndarray
+    video: np.ndarray | None
+    latents: np.ndarray | None
+    signals: dict[str, np.ndarray] | None
+    after: Any
+    evaluations: int
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def select(self, rows: np.ndarray) -> Futures:
+        """The candidates of these rows, in their order; ``evaluations`` stay those of all."""
+        signals = None if self.signals is None else {name: value[rows] for name, value in self.signals.items()}
+        parts = {name: getattr(self, name) for name in ("video", "latents")}
+        chosen = {name: None if value is None else value[rows] for name, value in parts.items()}
+        return replace(self, actions=self.actions[rows], signals=signals, after=_rows(self.after, rows), **chosen)
+
+
+def _rows(after: Any, rows: np.ndarray) -> Any:
+    return after.select(rows) if hasattr(after, "select") else [after[int(row)] for row in rows]
+
+
+class Dynamics(Protocol):
+    """A model to plan with.
+
+    Attributes:
+        action_spec: of its actions.
+        offers: of ``OFFERS``, what :meth:`show` can fill in.
+    """
+
+    action_spec: ActionSpec
+    offers: frozenset[str]
+
+    def price(self, n: int) -> int:
+        """Evaluations that one candidate of n actions takes."""
+        ...
+
+    def start(self, observation: Mapping[str, np.ndarray], seed: int) -> Any:
+        """The state from which candidates begin, of what is seen now."""
+        ...
+
+    def imagine(self, start: Any, actions: np.ndarray, seeds: np.ndarray, *, refined: bool = False) -> Futures:
+        """What actions (K, n, A) lead to under the noise of seeds (K,); nothing is decoded yet."""
+        ...
+
+    def show(self, start: Any, futures: Futures, wanted: frozenset[str]) -> Futures:
+        """The same futures with what is wanted of ``offers``."""
+        ...
+
+
+def check_offers(dynamics: Dynamics, wanted: frozenset[str], who: str) -> None:
+    """Refuse, before any compute, an objective that needs what a model cannot give."""
+    missing = sorted(wanted - dynamics.offers)
+    if missing:
+        raise ValueError(
+            f"{who}: got a need for {', '.join(missing)}, expected one of {', '.join(sorted(dynamics.offers))}, what "
+            f"{type(dynamics).__name__} offers; choose another objective, or give the model a readout"
+        )

@@ -1,0 +1,172 @@
+"""What a plan is to achieve, as costs (K,) of K imagined futures; lower is better, inf rejects a candidate.
+
+An objective is any callable from :class:`~worldmodel.planning.dynamics.Futures` to such costs. Its attribute
+``needs`` says what it reads: ``video`` (the default), ``latents`` or ``signals``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from worldmodel.planning.dynamics import OFFERS, Futures
+
+Objective = Callable[[Futures], Any]
+
+
+def needs_of(objective: Objective) -> frozenset[str]:
+    """What of a future an objective reads.
+
+    Raises:
+        ValueError: it is not callable, or names what no model has.
+    """
+    if not callable(objective):
+        raise ValueError(f"objective: got {objective!r}, expected a function from Futures to costs (K,); give one")
+    needs = frozenset(getattr(objective, "needs", ("video",)))
+    if not needs <= set(OFFERS):
+        raise ValueError(f"objective: got needs {sorted(needs)}, expected some of {', '.join(OFFERS)}; correct them")
+    return needs
+
+
+@dataclass(frozen=True)
+class GoalImage:
+    """Mean squared difference to a picture, in grey levels squared over 255^2, at the end of the plan.
+
+    Small things that are not yet where they belong change nothing in it, so both pictures are blurred by each of
+    ``blurs`` and the differences added up.
+
+    Attributes:
+        goal: (H, W, 3) uint8.
+        blurs: standard deviations in pixels; 0 compares the pictures as they are.
+    """
+
+    goal: np.ndarray
+    blurs: tuple[float, ...] = (0.0, 2.0, 6.0)
+    needs = frozenset(("video",))
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.goal) != 3 or np.shape(self.goal)[-1] != 3 or np.asarray(self.goal).dtype != np.uint8:
+            raise ValueError(f"goal: got {np.shape(self.goal)}, expected a picture (H, W, 3) uint8; render one")
+
+    def __call__(self, futures: Futures) -> np.ndarray:
+        """Costs (K,)."""
+        from scipy.ndimage import gaussian_filter
+
+        assert futures.video is not None
+        last = futures.video[:, -1]
+        if last.shape[1:] != self.goal.shape:
+            raise ValueError(f"goal: got {self.goal.shape}, expected {last.shape[1:]}, as the video; resize it")
+        difference = (last.astype(np.float32) - self.goal) / 255.0
+        blurred = (gaussian_filter(difference, (0.0, blur, blur, 0.0)) if blur else difference for blur in self.blurs)
+        return np.sum([np.square(each).mean(axis=(1, 2, 3)) for each in blurred], axis=0).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class GoalLatent:
+    """Mean squared difference of the last latent frame to that of a goal; nothing is decoded for it.
+
+    Attributes:
+        goal: (C, H', W') float32, such as ``backend.encode(picture)[0, :, 0]``. The first latent of a clip stands for
+            one frame, later ones for several, so encode the goal as the end of a clip where it can be had.
+    """
+
+    goal: np.ndarray
+    needs = frozenset(("latents",))
+
+    def __call__(self, futures: Futures) -> np.ndarray:
+        """Costs (K,)."""
+        assert futures.latents is not None
+        last = futures.latents[:, :, -1]
+        if last.shape[1:] != np.shape(self.goal):
+            raise ValueError(f"goal: got {np.shape(self.goal)}, expected {last.shape[1:]}, a latent frame; encode one")
+        return np.square(last - self.goal).mean(axis=(1, 2, 3)).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class WayToGoal:
+    """The way that is left for a ball, in metres, along corridors or channels; the least of the last frames.
+
+    After the goal is reached it is 0, less ``bonus`` for every second earlier. Where the ball was lost, or did what
+    no ball can, the candidate pays ``fault`` metres.
+
+    Attributes:
+        bonus: m for each frame by which the goal is reached earlier.
+        fault: m.
+    """
+
+    bonus: float = 0.01
+    fault: float = 1.0
+    needs = frozenset(("signals",))
+
+    def __call__(self, futures: Futures) -> np.ndarray:
+        """Costs (K,) in metres."""
+        signals = _signals(futures, ("distance_to_goal", "success", "legal"))
+        success = signals["success"].astype(bool)
+        reached = success.any(axis=1)
+        early = success.shape[1] - success.argmax(axis=1)
+        way = np.nan_to_num(signals["distance_to_goal"][:, -1], nan=self.fault)
+        before = np.cumsum(success, axis=1) == 0
+        faults = (~signals["legal"].astype(bool) & before).any(axis=1)
+        return np.where(reached, -self.bonus * early, way) + self.fault * faults
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Bring the gripper around an item, close it, and lift it: metres that are left, over the last frames.
+
+    Terms: from the grip point to the item's centre; while that is near, how far the fingers are open, and elsewhere
+    how far they are closed; and the lift that is missing.
+
+    Attributes:
+        start: m, world height of the item's centre where it stands.
+        height: m, by which it is to be lifted.
+        near: m, below which closing pays.
+        frames: at the end of the plan, over which the mean is taken.
+    """
+
+    start: float
+    height: float = 0.08
+    near: float = 0.02
+    frames: int = 4
+    needs = frozenset(("signals",))
+
+    def __call__(self, futures: Futures) -> np.ndarray:
+        """Costs (K,) in metres."""
+        signals = _signals(futures, ("gripper_position", "position", "opening"))
+        item, grip = signals["position"][:, -self.frames :, 0], signals["gripper_position"][:, -self.frames :]
+        opening = signals["opening"][:, -self.frames :]
+        away = np.linalg.norm(item - grip, axis=-1)
+        # Closed around the item costs up to half of the opening, open elsewhere a little more than that.
+        fingers = np.where(away <= self.near, 0.5 * opening, 0.1 - 0.5 * opening)
+        missing = np.clip(self.start + self.height - item[..., 2], 0.0, None)
+        cost = (away + fingers + 2.0 * missing).mean(axis=1)
+        return np.where(np.isfinite(cost), cost, 1.0)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A sum of objectives with weights, such as a goal image and a penalty on the size of the actions."""
+
+    terms: tuple[tuple[float, Objective], ...]
+    needs: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs", frozenset().union(*(needs_of(objective) for _, objective in self.terms)))
+
+    def __call__(self, futures: Futures) -> np.ndarray:
+        """Costs (K,)."""
+        return np.sum([weight * np.asarray(objective(futures)) for weight, objective in self.terms], axis=0)
+
+
+def _signals(futures: Futures, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    signals = futures.signals or {}
+    missing = [name for name in names if name not in signals]
+    if missing:
+        raise ValueError(
+            f"objective: got no {', '.join(missing)} among the signals, expected {', '.join(names)}; plan in an "
+            "environment of its family, or choose another objective"
+        )
+    return {name: signals[name] for name in names}
