@@ -289,17 +289,22 @@ def train(
     data: Path,
     out: Path,
     device: str | None = None,
+    start: Path | None = None,
+    effort: float = 1.0,
 ) -> None:
-    """Train the embedded model from nothing on collected clips.
+    """Train a world model of the embedded kind on collected clips.
 
     Args:
-        data: a store written by ``worldmodel collect``.
+        data: a store written by ``worldmodel collect``, or a folder of such stores.
         out: folder of checkpoints, logs and the finished pipeline; an unfinished run is continued.
         device: torch device; a CUDA device if there is one, by default.
+        start: pipeline folder to go on from, such as that of an earlier run; from nothing if not given.
+        effort: share of the steps of the whole run, above 0.
     """
-    from worldmodel.training.tiny import train_from_store
+    from worldmodel.training.tiny import TinySettings, train_from_stores
 
-    print(f"pipeline: {train_from_store(data, out, device)}")
+    settings = TinySettings().scaled(effort)
+    print(f"pipeline: {train_from_stores(data, out, device, settings, start)}")
 
 
 def doctor() -> None:

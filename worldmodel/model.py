@@ -14,6 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from worldmodel.actions import held
+from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.families import load_backend
 from worldmodel.backends.hub import is_hub_id
 from worldmodel.backends.licences import Guardrails
@@ -273,11 +274,8 @@ class WorldModel:
         spec = self.backend.action_spec
         if actions is None:
             return None, horizon
-        if spec is None:
-            raise ValueError(
-                f"actions: got some for {self.recipe.name}, expected none, because it takes none; leave them out, or "
-                "load an action-conditioned model"
-            )
+        refuse_actions(self.backend, actions)
+        assert spec is not None
         checked = spec.check(actions)
         if (
             checked.ndim != 3

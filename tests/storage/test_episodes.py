@@ -14,7 +14,8 @@ from worldmodel.storage import (
     StoreError,
     episodes,
     load_rollout,
-    read_masks,
+    read_actions,
+    read_segmentations,
     read_videos,
     save_rollout,
 )
@@ -86,8 +87,10 @@ def test_bulk_read_equals_single_reads(tmp_path, make_truth):
     for key, truth in truths.items():
         store.write_truth(key, truth)
     assert np.array_equal(read_videos(store.path, progress=False), np.stack([t.video for t in truths.values()]))
-    masks = read_masks(store.path, ["004", "001"], progress=False)
-    assert masks.dtype == bool and np.array_equal(masks, np.stack([truths["004"].mask, truths["001"].mask]))
+    masks = read_segmentations(store.path, ["004", "001"], progress=False)
+    assert np.array_equal(masks, np.stack([truths["004"].segmentation, truths["001"].segmentation]))
+    actions = read_actions(store.path, progress=False)
+    assert np.array_equal(actions, np.stack([t.actions for t in truths.values()]))
     store.write_truth("odd", make_truth(size=16))
     with pytest.raises(StoreError, match="'odd'"):
         read_videos(store.path, progress=False)

@@ -1,5 +1,9 @@
+import numpy as np
 import pytest
 import torch
+
+from worldmodel.training.clip_sets import ClipSet
+from worldmodel.training.latents import Windows
 
 
 @pytest.fixture(autouse=True)
@@ -8,3 +12,18 @@ def without_compiling():
     torch.compiler.set_stance("force_eager")
     yield
     torch.compiler.set_stance("default")
+
+
+@pytest.fixture
+def clip_set():
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 255, (3, 5, 16, 16, 3), dtype=np.uint8)
+    return ClipSet("noise", "free-fall", 16.0, video, rng.random((3, 5, 16, 16)) < 0.2, None, None, (0, 2))
+
+
+@pytest.fixture
+def windows():
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(4, 16, 2, 4, 4)).astype(np.float16)
+    actions = rng.uniform(-1, 1, (4, 4, 7)).astype(np.float32)
+    return Windows(latents, actions, np.array([True, True, False, False]))

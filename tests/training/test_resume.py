@@ -3,7 +3,6 @@
 import dataclasses
 import signal
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,23 +22,19 @@ def small_networks(monkeypatch):
     monkeypatch.setitem(transformer.TINY_TRANSFORMER, "num_attention_heads", 1)
 
 
-def run_autoencoder(out):
-    rng = np.random.default_rng(0)
-    video = rng.integers(0, 255, (3, 5, 16, 16, 3), dtype=np.uint8)
-    mask = rng.random((3, 5, 16, 16)) < 0.2
-    return train_autoencoder(video, mask, out, AUTOENCODER)
+def run_autoencoder(out, clip_set, windows):
+    return train_autoencoder([clip_set], out, AUTOENCODER)
 
 
-def run_transformer(out, settings=TRANSFORMER):
-    latents = np.random.default_rng(0).normal(size=(4, 16, 2, 4, 4)).astype(np.float16)
-    return train_transformer(latents, out, settings)
+def run_transformer(out, clip_set, windows, settings=TRANSFORMER):
+    return train_transformer(windows, out, settings)
 
 
 @pytest.mark.parametrize("run", [run_autoencoder, run_transformer])
-def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch, clip_set, windows):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
-    whole = run(tmp_path / "whole")
+    whole = run(tmp_path / "whole", clip_set, windows)
     advance, steps = training_run.tqdm.update, []
 
     def control_c_at_the_second_step(self, n=1):
@@ -50,9 +45,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatc
 
     monkeypatch.setattr(training_run.tqdm, "update", control_c_at_the_second_step)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "broken")
+        run(tmp_path / "broken", clip_set, windows)
     assert len(steps) == 2
-    resumed = run(tmp_path / "broken")
+    resumed = run(tmp_path / "broken", clip_set, windows)
     assert len(steps) == 4, "no step is done twice"
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
@@ -60,34 +55,34 @@ def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatc
         assert file.read_text() == (tmp_path / "broken" / file.name).read_text()
 
 
-def test_a_run_killed_after_its_checkpoint_does_not_log_twice(tmp_path):
-    run_transformer(tmp_path)
+def test_a_run_killed_after_its_checkpoint_does_not_log_twice(tmp_path, clip_set, windows):
+    run_transformer(tmp_path, clip_set, windows)
     log = tmp_path / "transformer.csv"
     log.write_text("0,1.0\n3,0.9\n7,0.8\n")
-    run_transformer(tmp_path)
+    run_transformer(tmp_path, clip_set, windows)
     assert log.read_text() == "0,1.0\n3,0.9\n"
 
 
-def test_other_data_are_refused(tmp_path):
-    run_transformer(tmp_path)
+def test_other_data_are_refused(tmp_path, clip_set, windows):
+    run_transformer(tmp_path, clip_set, windows)
     with pytest.raises(ValueError, match=r"other settings \(data\)"):
-        train_transformer(np.zeros((4, 16, 2, 4, 4), np.float16), tmp_path, TRANSFORMER)
+        train_transformer(dataclasses.replace(windows, actions=windows.actions + 1), tmp_path, TRANSFORMER)
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_damaged_checkpoint_is_named(tmp_path, clip_set, windows):
     (tmp_path / "transformer.pt").write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"transformer.pt: got a damaged checkpoint"):
-        run_transformer(tmp_path)
+        run_transformer(tmp_path, clip_set, windows)
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    run_transformer(tmp_path)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, clip_set, windows):
+    run_transformer(tmp_path, clip_set, windows)
     with pytest.raises(ValueError, match=r"other settings \(learning_rate\)"):
-        run_transformer(tmp_path, dataclasses.replace(TRANSFORMER, learning_rate=1.0))
+        run_transformer(tmp_path, clip_set, windows, dataclasses.replace(TRANSFORMER, learning_rate=1.0))
 
 
-def test_a_half_written_checkpoint_leaves_the_one_before(tmp_path, monkeypatch):
-    run_transformer(tmp_path)
+def test_a_half_written_checkpoint_leaves_the_one_before(tmp_path, monkeypatch, clip_set, windows):
+    run_transformer(tmp_path, clip_set, windows)
     before = (tmp_path / "transformer.pt").read_bytes()
 
     def full_disk(state, path):

@@ -8,12 +8,14 @@ import worldmodel
 from worldmodel.collect import collect
 from worldmodel.storage import read_videos
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage
-from worldmodel.training.tiny import TinySettings, train_from_store
+from worldmodel.training.tiny import TinySettings, train_from_stores
 from worldmodel.training.transformer import TransformerSettings
 
 SETTINGS = TinySettings(
     AutoencoderSettings(stages=(Stage(1, 32, 32, 2, 2), Stage(5, 32, 32, 1, 1)), warmup_steps=1),
     TransformerSettings(steps=2, batch=2, warmup_steps=1),
+    frames=5,
+    stride=4,
 )
 
 
@@ -23,28 +25,68 @@ def data(tmp_path_factory):
 
 
 def test_training_ends_in_a_pipeline_that_rolls_out(data, tmp_path):
-    folder = train_from_store(data.path, tmp_path / "out", "cpu", SETTINGS)
+    folder = train_from_stores(data.path, tmp_path / "out", "cpu", SETTINGS)
     model = worldmodel.load(folder, device="cpu")
     frames = read_videos(data.path, progress=False)[:, 0]
     assert model.rollout(frames, seeds=range(3), steps=2, progress=False).video.shape == (3, 5, 32, 32, 3)
     config = json.loads((folder / "vae" / "config.json").read_text())
     assert len(set(config["latents_std"])) == 16, "latents are normalised by the data's own statistics"
     card = (folder / "README.md").read_text()
-    assert "`worldmodel collect --out data --seed 5 --episodes 3 --image-size 32`" in card
+    assert "3 clips of 5 frames (worldmodel/FreeFall-v0, seeds 5 to 7)" in card
     assert "5 frames of 32 x 32 pixels" in card
 
     weights = model.backend.weights_hash
-    again = train_from_store(data.path, tmp_path / "out", "cpu", SETTINGS)
+    again = train_from_stores(data.path, tmp_path / "out", "cpu", SETTINGS)
     assert worldmodel.load(again, device="cpu").backend.weights_hash == weights
 
 
 def test_clips_that_do_not_fit_are_refused_before_training(data, tmp_path):
-    with pytest.raises(ValueError, match=r"data: got clips of 5 frames, expected 4n \+ 1, at least 17"):
-        train_from_store(data.path, tmp_path / "out", "cpu")
+    with pytest.raises(ValueError, match=r"data: got clips of 5 frames in truth, expected at least 17"):
+        train_from_stores(data.path, tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_holds_something_else_is_refused(data, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"out: got .* which holds something else"):
-        train_from_store(data.path, tmp_path, "cpu", SETTINGS)
+        train_from_stores(data.path, tmp_path, "cpu", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A folder of two stores, one with actions."""
+    folder = tmp_path_factory.mktemp("many")
+    collect(folder / "drop", episodes=2, seed=5, image_size=32, num_frames=5)
+    collect(folder / "maze", "maze", episodes=2, seed=5, image_size=32, num_frames=9, policies=["random"])
+    return folder
+
+
+def test_stores_of_several_kinds_make_a_model_that_takes_actions_and_goes_on_from_another(many, data, tmp_path):
+    first = train_from_stores(data.path, tmp_path / "first", "cpu", SETTINGS)
+    folder = train_from_stores(many, tmp_path / "second", "cpu", SETTINGS, start=first)
+    recipe = worldmodel.load(folder, device="cpu").recipe
+    assert [domain.name for domain in recipe.domains] == ["ball"]
+    assert recipe.domains[0].spec.names == ("velocity_x", "velocity_y")
+    assert "--start pipeline" in (folder / "README.md").read_text()
+    shards = {path.name for path in (tmp_path / "second" / "latents").glob("*.npy")}
+    assert shards == {
+        "drop_0000_000000.npy",
+        "drop_0000_mirrored_000000.npy",
+        "maze_0000_000000.npy",
+        "maze_0004_000000.npy",
+    }
+
+
+def test_clips_of_two_sizes_are_refused(many, tmp_path):
+    collect(many / "large", episodes=1, seed=5, image_size=48, num_frames=5)
+    with pytest.raises(ValueError, match=r"data: got clips of .*48.* pixels"):
+        train_from_stores(many, tmp_path / "out", "cpu", SETTINGS)
+
+
+def test_effort_scales_every_stage():
+    half = TinySettings().scaled(0.5)
+    assert half.transformer.steps == TinySettings().transformer.steps / 2
+    assert [stage.steps for stage in half.autoencoder.stages] == [1100, 1500, 400]
+    assert TinySettings().scaled(1.0) == TinySettings()
+    with pytest.raises(ValueError, match="effort: got 0"):
+        TinySettings().scaled(0)

@@ -1,16 +1,20 @@
-"""The flow-matching loss in closed form, and that training learns."""
+"""The flow-matching loss in closed form, what a batch is told, and that training learns."""
 
 import numpy as np
 import pytest
 import torch
+from diffusers import CosmosTransformer3DModel
 
 from worldmodel.training import transformer
+from worldmodel.training.latents import Windows
 from worldmodel.training.transformer import (
     TINY_TRANSFORMER,
-    CosmosTransformer3DModel,
+    ActionCosmosTransformer3DModel,
+    Batch,
     TransformerSettings,
     flow_matching_loss,
     initialise,
+    new_transformer,
     train_transformer,
     training_batch,
 )
@@ -18,51 +22,135 @@ from worldmodel.training.transformer import (
 SMALL = {**TINY_TRANSFORMER, "num_layers": 1, "num_attention_heads": 1}
 
 
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    monkeypatch.setattr(transformer, "TINY_TRANSFORMER", SMALL)
+
+
+def random_batch(known, told=True):
+    size = len(known)
+    return Batch(
+        torch.randn(size, 16, 3, 4, 4),
+        torch.rand(size),
+        torch.randn(size, 16, 3, 4, 4),
+        torch.arange(3) < torch.tensor(known)[:, None],
+        torch.rand(size, 8, 7),
+        torch.full((size,), told),
+    )
+
+
+def shaken(model):
+    """A network whose every part does something."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
 def test_the_loss_at_the_start_is_that_of_predicting_zero():
-    model = CosmosTransformer3DModel(**SMALL)
-    initialise(model)
-    z, eps = torch.randn(4, 16, 3, 4, 4), torch.randn(4, 16, 3, 4, 4)
-    loss = flow_matching_loss(model, z, torch.rand(4), eps)
-    assert loss.item() == pytest.approx((eps - z)[:, :, 1:].square().mean().item(), rel=1e-5)
+    batch = random_batch([1, 2, 0, 1])
+    error = (batch.eps - batch.z).square().mean(dim=(1, 3, 4))
+    loss = flow_matching_loss(new_transformer(), batch)
+    assert loss.item() == pytest.approx(error[~batch.given].mean().item(), rel=1e-5)
 
 
-def test_the_given_frame_reaches_the_network_clean_and_costs_nothing():
-    seen = {}
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_given_frames_are_seen_clean_and_cost_nothing(known):
+    model = shaken(new_transformer())
+    batch = random_batch([known, known])
+    loss = flow_matching_loss(model, batch)
+    batch.eps[:, :, :known] += 5.0
+    assert torch.equal(flow_matching_loss(model, batch), loss), "noise of given frames must not matter"
+    batch.eps[:, :, known:] += 5.0
+    assert not torch.isclose(flow_matching_loss(model, batch), loss)
 
-    class Spy(torch.nn.Module):
-        config = CosmosTransformer3DModel(**SMALL).config
 
-        def forward(self, x, timestep, prompt, condition_mask, return_dict):
-            seen.update(x=x, timestep=timestep, mask=condition_mask)
-            return (torch.where(condition_mask.bool(), 1e6, 0.0).expand_as(x),)
+def test_actions_that_are_not_told_change_nothing_and_those_told_do():
+    model = shaken(new_transformer())
+    for told in (True, False):
+        batch = random_batch([1, 1], told)
+        loss = flow_matching_loss(model, batch)
+        batch.actions.add_(1.0)
+        assert torch.equal(flow_matching_loss(model, batch), loss) == (not told)
 
-    z, eps, sigma = torch.randn(2, 16, 3, 4, 4), torch.randn(2, 16, 3, 4, 4), torch.tensor([0.3, 0.9])
-    loss = flow_matching_loss(Spy(), z, sigma, eps)
-    assert loss < 100, "the given frame's error must not count"
-    assert torch.equal(seen["x"][:, :, 0], z[:, :, 0])
-    torch.testing.assert_close(seen["x"][1, :, 1], 0.1 * z[1, :, 1] + 0.9 * eps[1, :, 1])
-    assert torch.equal(seen["timestep"], sigma)
-    assert seen["mask"][:, :, 0].all()
-    assert not seen["mask"][:, :, 1:].any()
+
+def test_a_network_without_actions_goes_on_as_it_was():
+    plain = {key: value for key, value in SMALL.items() if not key.startswith("action")}
+    before = shaken(CosmosTransformer3DModel(**plain))
+    batch = random_batch([1, 1])
+    mask = batch.given[:, None, :, None, None].float().expand(-1, 1, -1, 4, 4)
+    level = batch.sigma.view(-1, 1, 1, 1, 1)
+    x = torch.where(mask.bool(), batch.z, (1 - level) * batch.z + level * batch.eps)
+    with torch.no_grad():
+        v = before(x, batch.sigma, torch.zeros(2, 1, 16), condition_mask=mask, return_dict=False)[0]
+        loss = flow_matching_loss(new_transformer(before), batch)
+    expected = (v - (batch.eps - batch.z))[:, :, 1:].square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5), "told actions, it is deaf until it has learned"
+
+
+def test_another_kind_of_network_is_no_start():
+    with pytest.raises(ValueError, match="start: got a transformer with other parts"):
+        new_transformer(torch.nn.Linear(2, 2))
+
+
+def windows_of(latents, acts=True):
+    size, frames = len(latents), 4 * (latents.shape[2] - 1)
+    return Windows(latents, np.zeros((size, frames, 7), np.float32), np.full(size, acts))
 
 
 def test_batches_depend_on_the_step_alone_and_cover_all_noise_levels():
-    latents = np.zeros((10, 16, 2, 4, 4), np.float16)
-    settings = TransformerSettings(batch=50)
-    one, again, other = (training_batch(latents, settings, step) for step in (3, 3, 4))
-    assert torch.equal(one[1], again[1])
-    assert torch.equal(one[2], again[2])
-    assert not torch.equal(one[2], other[2])
-    u = one[1] / (settings.sigma_shift - (settings.sigma_shift - 1) * one[1])
-    counts = np.histogram(u, bins=50, range=(0, 1))[0]
-    assert counts.sum() == 50
+    windows = windows_of(np.zeros((10, 16, 3, 4, 4), np.float16))
+    settings = TransformerSettings(batch=200)
+    one, again, other = (training_batch(windows, settings, step) for step in (3, 3, 4))
+    assert torch.equal(one.sigma, again.sigma)
+    assert torch.equal(one.eps, again.eps)
+    assert not torch.equal(one.eps, other.eps)
+    u = one.sigma / (settings.sigma_shift - (settings.sigma_shift - 1) * one.sigma)
+    counts = np.histogram(u, bins=200, range=(0, 1))[0]
+    assert counts.sum() == 200
     assert counts.max() <= 2, "levels are stratified"
 
 
-def test_training_learns_a_constant_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(transformer, "TINY_TRANSFORMER", SMALL)
+def test_what_a_batch_is_told_has_the_shares_of_the_settings():
+    settings = TransformerSettings(batch=4000)
+    batch = training_batch(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16)), settings, 0)
+    shares = np.bincount(batch.given.sum(dim=1).numpy(), minlength=3) / 4000
+    assert shares == pytest.approx(settings.given, abs=0.03)
+    assert batch.told.float().mean().item() == pytest.approx(0.9, abs=0.02)
+    still = training_batch(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16), acts=False), settings, 0)
+    assert not still.told.any()
+
+
+def test_training_learns_a_constant_clip(tmp_path):
     clip = np.random.default_rng(0).normal(size=(1, 16, 2, 4, 4)).astype(np.float16)
-    settings = TransformerSettings(steps=150, batch=8, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9)
-    train_transformer(clip, tmp_path, settings)
+    settings = TransformerSettings(
+        steps=150, batch=8, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, given=(0.0, 1.0)
+    )
+    train_transformer(windows_of(clip), tmp_path, settings)
     losses = [float(line.split(",")[1]) for line in (tmp_path / "transformer.csv").read_text().splitlines()]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_training_learns_what_actions_do(tmp_path):
+    """Two futures of one first frame, told apart by the action alone."""
+    rng = np.random.default_rng(0)
+    latents = np.repeat(rng.normal(size=(1, 16, 2, 4, 4)), 2, axis=0).astype(np.float16)
+    latents[1, :, 1] *= -1
+    actions = np.stack([np.full((4, 7), sign, np.float32) for sign in (1, -1)])
+    windows = Windows(latents, actions, np.array([True, True]))
+    settings = TransformerSettings(
+        steps=200, batch=16, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, given=(0.0, 1.0), untold=0.0
+    )
+    model = train_transformer(windows, tmp_path, settings)
+    batch = training_batch(windows, TransformerSettings(batch=32, given=(0.0, 1.0), untold=0.0), 10_000)
+    with torch.no_grad():
+        right = flow_matching_loss(model, batch)
+        batch.actions.neg_()
+        wrong = flow_matching_loss(model, batch)
+    assert wrong > 1.5 * right
+
+
+def test_the_shipped_shape_is_that_of_its_kind():
+    model = ActionCosmosTransformer3DModel(**SMALL)
+    initialise(model)
+    assert model.config.action_width == 4 * model.config.action_dim

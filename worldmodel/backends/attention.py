@@ -8,13 +8,21 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
+SHORT = 200  # tokens
 
-class ShortSequenceAttention:
-    """Attention by two matrix products.
+
+def attend_briefly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention (B, heads, tokens, D) by two matrix products.
 
     For under a hundred tokens this is several times faster on a CPU, forwards and backwards,
     than PyTorch's fused kernel, which is made for long sequences.
     """
+    weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
+    return weights.to(value.dtype) @ value
+
+
+class ShortSequenceAttention:
+    """diffusers' attention processor with :func:`attend_briefly`."""
 
     def __call__(
         self,
@@ -33,8 +41,7 @@ class ShortSequenceAttention:
             apply_rotary_emb(norm(x), image_rotary_emb, use_real=True, use_real_unbind_dim=-2)
             for norm, x in ((attn.norm_q, query), (attn.norm_k, key))
         )
-        weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
-        mixed = weights.to(value.dtype) @ value
+        mixed = attend_briefly(query, key, value)
         return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 

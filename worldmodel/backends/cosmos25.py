@@ -7,6 +7,7 @@ a model is ``x0 = denoise(x, sigma)`` with given frames pinned exactly.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +19,13 @@ from torch import Tensor
 from worldmodel.actions import ActionSpec
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
+from worldmodel.backends.cosmos25_action_network import transformer_class
+from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
+from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
+from worldmodel.backends.domains import choose
 from worldmodel.backends.memory_format import use_channels_last
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.protocol import Backend
 from worldmodel.backends.recipe import Recipe as Recipe
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.denoiser import Denoise
@@ -88,22 +94,29 @@ class CosmosDenoiser:
         return torch.where(self.pinned, self._clean, x - sigma * velocity)
 
 
-def refuse_actions(backend: Any, actions: np.ndarray | None) -> None:
-    """Refuse actions for a model that takes none."""
-    if actions is not None and backend.action_spec is None:
+def refuse_actions(backend: Backend, actions: np.ndarray | None) -> None:
+    """Refuse actions for a model that takes none, or that was not told whose they are."""
+    if actions is None or backend.action_spec is not None:
+        return
+    name, known = backend.recipe.name, ", ".join(domain.name for domain in backend.recipe.domains)
+    if known:
         raise ValueError(
-            f"actions: got some for {backend.recipe.name}, expected none, because it takes none; leave them out, or "
-            "load an action-conditioned model"
+            f"actions: got some for {name} without a robot, expected to be told whose they are; say "
+            f"model.conditioned(domain=...), one of {known}"
         )
+    raise ValueError(
+        f"actions: got some for {name}, expected none, because it takes none; leave them out, or load an "
+        "action-conditioned model"
+    )
 
 
 class Cosmos25Backend:
     """Encode, denoise and decode with the components of one pipeline folder, such as the embedded one.
 
-    The network is conditioned on given frames alone; see :mod:`worldmodel.backends.cosmos25_released` for the others.
+    The network is conditioned on given frames and, where it was trained so, on actions; see
+    :mod:`worldmodel.backends.cosmos25_released` for those that read text.
     """
 
-    action_spec: ActionSpec | None = None
     from_text = False
 
     def __init__(
@@ -117,6 +130,8 @@ class Cosmos25Backend:
         self.scheduler = scheduler
         self.recipe = recipe
         self.weights_hash = ""
+        self._domain = recipe.domains[0] if len(recipe.domains) == 1 else None
+        self._guidance = Guidance()
         self.device = next(transformer.parameters()).device
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:
@@ -140,10 +155,11 @@ class Cosmos25Backend:
         if index.get("text_encoder", [None])[0] is not None:
             raise ValueError(f"{folder}: got a text-conditioned pipeline, expected one without text_encoder")
         recipe = Recipe.read(folder / "worldmodel.json")
+        config = read_json(folder / "transformer" / "config.json")
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
         backend = cls(
-            load_component(CosmosTransformer3DModel, folder, "transformer").to(device),
+            load_component(transformer_class(config), folder, "transformer").to(device),
             load_component(AutoencoderKLWan, folder, "vae").to(device),
             scheduler,
             recipe,
@@ -168,19 +184,68 @@ class Cosmos25Backend:
     def denoiser(self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
         refuse_actions(self, actions)
-        return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
+        if actions is None and self._guidance.frames == 0:
+            return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
+        embedded = None if actions is None else self._embedded(actions, given.shape[2])
+        return GuidedDenoiser(CosmosNetwork(self.transformer), given, self.latent_shape[1], embedded, self._guidance)
 
-    def conditioned(self, **options: Any) -> Self:
-        """Refuses: this network is told nothing but its given frames."""
-        if options:
-            raise ValueError(
-                f"{', '.join(options)}: got it for {self.recipe.name}, expected nothing; it is told frames alone"
-            )
-        return self
+    def conditioned(
+        self,
+        *,
+        domain: str | ActionSpec | None = None,
+        action_guidance: float | None = None,
+        frame_guidance: float | None = None,
+        **unknown: Any,
+    ) -> Self:
+        """The same weights told whose actions they are to read, and how much to make of what they are told.
+
+        Args:
+            domain: name of one of ``recipe.domains``, or an environment's ActionSpec, which chooses one.
+            action_guidance: a of v + a (v - v without actions); 0 is off.
+            frame_guidance: f of v + f (v - v without given frames); 0 is off.
+
+        Raises:
+            ValueError: an option that the model does not take, or a robot that it does not know.
+        """
+        asked = {"domain": domain, "action_guidance": action_guidance, "frame_guidance": frame_guidance}
+        refused = [*unknown, *(k for k, value in asked.items() if value is not None and not self.recipe.domains)]
+        if refused:
+            expected = ", ".join(asked) if self.recipe.domains else "nothing; it is told frames alone"
+            raise ValueError(f"{', '.join(refused)}: got it for {self.recipe.name}, expected {expected}; leave it out")
+        told = copy.copy(self)
+        if domain is not None:
+            told._domain = choose(self.recipe.domains, domain)
+        told._guidance = Guidance(
+            self._guidance.actions if action_guidance is None else action_guidance,
+            self._guidance.frames if frame_guidance is None else frame_guidance,
+        )
+        return told
+
+    @property
+    def action_spec(self) -> ActionSpec | None:
+        """Of the domain whose actions it reads; None before ``conditioned(domain=...)`` chose one."""
+        return None if self._domain is None else self._domain.spec
+
+    def _embedded(self, actions: np.ndarray, known: int) -> ActionEmbedding:
+        """Embedded actions (B, n, A) of the frames after the given ones; those before are taken as none."""
+        assert self._domain is not None
+        expected = self.recipe.num_frames - 1 - (known - 1) * self.frames_per_latent
+        if actions.ndim != 3 or actions.shape[1] != expected:
+            raise ValueError(f"actions: got shape {actions.shape}, expected (B, {expected}, A), one for each new frame")
+        numbers = self._domain.numbers(actions, self.transformer.config.action_dim)
+        whole = np.pad(numbers, ((0, 0), (self.recipe.num_frames - 1 - expected, 0), (0, 0)))
+        with torch.no_grad():
+            return self.transformer.embed_actions(torch.from_numpy(whole).to(self.device), known)
 
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""
-        return {"guidance_scale": 1.0}
+        if not self.recipe.domains:
+            return {"guidance_scale": 1.0}
+        return {
+            "domain": None if self._domain is None else self._domain.name,
+            "action_guidance": self._guidance.actions,
+            "frame_guidance": self._guidance.frames,
+        }
 
     @property
     def frames_per_latent(self) -> int:

@@ -66,6 +66,10 @@ class ActionCosmosTransformer3DModel(CosmosTransformer3DModel):
         use_crossattn_projection: bool = True,
         crossattn_proj_in_channels: int = 100352,
         encoder_hidden_states_channels: int = 1024,
+        controlnet_block_every_n: int | None = None,
+        img_context_dim_in: int | None = None,
+        img_context_num_tokens: int = 256,
+        img_context_dim_out: int = 2048,
         action_width: int = ACTIONS_PER_LATENT * ACTION_DIM,
         action_dim: int = ACTION_DIM,
     ) -> None:
@@ -87,6 +91,10 @@ class ActionCosmosTransformer3DModel(CosmosTransformer3DModel):
             use_crossattn_projection=use_crossattn_projection,
             crossattn_proj_in_channels=crossattn_proj_in_channels,
             encoder_hidden_states_channels=encoder_hidden_states_channels,
+            controlnet_block_every_n=controlnet_block_every_n,
+            img_context_dim_in=img_context_dim_in,
+            img_context_num_tokens=img_context_num_tokens,
+            img_context_dim_out=img_context_dim_out,
         )
         width = num_attention_heads * attention_head_dim
         self.action_embedder_B_D = ActionEmbedder(action_width, 4 * width, width)

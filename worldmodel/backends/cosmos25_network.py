@@ -20,6 +20,7 @@ from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNormZ
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from worldmodel.backends.attention import SHORT, attend_briefly
 from worldmodel.backends.sparse_cosmos import rotated, unpatched
 
 
@@ -78,13 +79,15 @@ class CosmosNetwork:
             [_heads(each.to_v(prompt), each.heads) for each in attentions],
         )
 
-    def __call__(self, hidden: Tensor, sigma: Tensor, text: Text, actions: ActionEmbedding | None = None) -> Tensor:
+    def __call__(
+        self, hidden: Tensor, sigma: Tensor, text: Text | None, actions: ActionEmbedding | None = None
+    ) -> Tensor:
         """Velocity (B, C, T, H, W).
 
         Args:
             hidden: (B, C + 1, T, H, W) noisy latents, clean where given, and the mask that says where.
             sigma: (B, 1), or (B, T) for a noise level of each latent frame, float32.
-            text: for a batch of B, or of 1 for all.
+            text: for a batch of B, or of 1 for all; None is a prompt of zeros, attention to which adds exactly nothing.
             actions: for a batch of B; None adds nothing.
         """
         network, config = self.transformer, self.transformer.config
@@ -93,12 +96,15 @@ class CosmosNetwork:
         if config.concat_padding_mask:  # nothing is padded
             hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
         tokens = network.patch_embed(hidden.to(network.dtype)).flatten(2, 3)  # (B, T', H' W', D)
-        lora, embedded = _embed_time(network, tokens, sigma, actions)
-        for block, keys, values in zip(network.transformer_blocks, text.keys, text.values, strict=True):
+        lora, embedded = _embed_time(network, sigma, actions)
+        for index, block in enumerate(network.transformer_blocks):
             normed, gate = _modulated(block.norm1, tokens, embedded, lora)
             tokens = torch.addcmul(tokens, gate, _to_itself(block.attn1, normed, rotation))
-            normed, gate = _modulated(block.norm2, tokens, embedded, lora)
-            tokens = torch.addcmul(tokens, gate, _to_text(block.attn2, normed, keys, values))
+            if text is not None:
+                normed, gate = _modulated(block.norm2, tokens, embedded, lora)
+                tokens = torch.addcmul(
+                    tokens, gate, _to_text(block.attn2, normed, text.keys[index], text.values[index])
+                )
             normed, gate = _modulated(block.norm3, tokens, embedded, lora)
             tokens = torch.addcmul(tokens, gate, block.ff(normed))
         (normed,) = _modulated(network.norm_out, tokens, embedded, lora)
@@ -112,11 +118,12 @@ class CosmosNetwork:
 
 
 def _embed_time(
-    network: CosmosTransformer3DModel, tokens: Tensor, sigma: Tensor, actions: ActionEmbedding | None
+    network: CosmosTransformer3DModel, sigma: Tensor, actions: ActionEmbedding | None
 ) -> tuple[Tensor, Tensor]:
     """Low-rank modulation (B, T' or 1, 1, 3 D) and embedded timestep (B, T' or 1, 1, D)."""
     time = network.time_embed
-    sinusoid = time.time_proj(sigma.flatten()).type_as(tokens).unflatten(0, sigma.shape)
+    # In the precision of the weights, not of autocast: bf16 cannot tell neighbouring sigmas apart.
+    sinusoid = time.time_proj(sigma.flatten()).to(network.dtype).unflatten(0, sigma.shape)
     lora = time.t_embedder(sinusoid)
     if actions is not None:
         sinusoid = sinusoid + actions.sinusoid
@@ -138,7 +145,8 @@ def _to_itself(attention: Attention, tokens: Tensor, rotation: tuple[Tensor, Ten
         _heads(project(flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
-    return _merged(attention, scaled_dot_product_attention(query, key, value), tokens)
+    attend = attend_briefly if query.device.type == "cpu" and query.shape[2] < SHORT else scaled_dot_product_attention
+    return _merged(attention, attend(query, key, value), tokens)
 
 
 def _to_text(attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:

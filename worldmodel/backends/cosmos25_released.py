@@ -16,6 +16,7 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 from torch import Tensor
 
+from worldmodel.actions import ActionSpec
 from worldmodel.backends.cosmos25 import Cosmos25Backend, refuse_actions
 from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel, transformer_class
 from worldmodel.backends.cosmos25_actions import COSMOS25_ACTIONS, model_numbers
@@ -57,7 +58,6 @@ class ReleasedCosmos25(Cosmos25Backend):
     ) -> None:
         super().__init__(transformer, vae, scheduler, recipe)
         check_size(recipe.image_size, recipe.num_frames)
-        self.action_spec = COSMOS25_ACTIONS if isinstance(transformer, ActionCosmosTransformer3DModel) else None
         self._network, self._prompts, self._guardrail, self._licence = (
             CosmosNetwork(transformer),
             prompts,
@@ -103,6 +103,11 @@ class ReleasedCosmos25(Cosmos25Backend):
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:
         """Nothing: the network attends to its prompt."""
+
+    @property
+    def action_spec(self) -> ActionSpec | None:
+        """NVIDIA's recipe, where the network reads actions."""
+        return COSMOS25_ACTIONS if isinstance(self.transformer, ActionCosmosTransformer3DModel) else None
 
     def conditioned(
         self,

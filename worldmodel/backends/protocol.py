@@ -19,8 +19,12 @@ class Backend(Protocol):
     recipe: Recipe
     weights_hash: str
     device: torch.device
-    action_spec: ActionSpec | None  # None: the model takes no actions
     from_text: bool  # whether it imagines without given frames
+
+    @property
+    def action_spec(self) -> ActionSpec | None:
+        """Of the actions it takes; None: it takes none, or was not told whose."""
+        ...
 
     @property
     def frames_per_latent(self) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from worldmodel.backends.domains import Domain
 from worldmodel.backends.pipeline_folder import read_json
 
 
@@ -17,6 +20,7 @@ class Recipe:
     num_frames: int  # 4n + 1, the given first frame included
     fps: float
     steps: int  # default number of sampling steps
+    domains: tuple[Domain, ...] = ()  # of the robots whose actions it takes
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -24,10 +28,16 @@ class Recipe:
         values = read_json(path)
         try:
             height, width = values["image_size"]
-            return cls(**{**values, "image_size": (int(height), int(width))})
+            domains = tuple(Domain.from_json(each) for each in values.get("domains", ()))
+            return cls(**{**values, "image_size": (int(height), int(width)), "domains": domains})
         except (KeyError, TypeError, ValueError):
             expected = ", ".join(field.name for field in fields(cls))
             raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """What :meth:`read` reads; without domains where there are none."""
+        values = dataclasses.asdict(self)
+        return values if self.domains else {k: value for k, value in values.items() if k != "domains"}
 
 
 def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:

@@ -22,9 +22,18 @@ def read_videos(
     return _read_stacked(path, "video", keys, progress)
 
 
-def read_masks(path: str | os.PathLike[str], keys: Sequence[str] | None = None, *, progress: bool = True) -> np.ndarray:
-    """Object masks (N, T, H, W) bool of the given truth episodes (all, sorted by key, if None)."""
-    return _read_stacked(path, "segmentation", keys, progress) == 1
+def read_segmentations(
+    path: str | os.PathLike[str], keys: Sequence[str] | None = None, *, progress: bool = True
+) -> np.ndarray:
+    """Object numbers (N, T, H, W) uint8, 0 for none, of the given truth episodes (all, sorted by key, if None)."""
+    return _read_stacked(path, "segmentation", keys, progress)
+
+
+def read_actions(
+    path: str | os.PathLike[str], keys: Sequence[str] | None = None, *, progress: bool = True
+) -> np.ndarray:
+    """Actions (N, T - 1, A) float64 of the given truth episodes (all, sorted by key, if None)."""
+    return _read_stacked(path, "actions", keys, progress)
 
 
 def _read_stacked(path: str | os.PathLike[str], name: str, keys: Sequence[str] | None, progress: bool) -> np.ndarray:

@@ -1,14 +1,16 @@
 """Training of the embedded model's video autoencoder (diffusers' ``AutoencoderKLWan``).
 
-Small things matter here: an object is a few dozen pixels. So the L1 loss weighs object pixels
-more, and the first stages see crops around the object. Training goes from single frames over
+Small things matter here: an object is a few dozen pixels. So the L1 loss weighs pixels of objects and of
+whatever moves more, and the first stages see crops around them. Training goes from single frames over
 short clips to whole clips: a causal autoencoder shares its spatial weights between them, and
 single frames teach them fastest.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from worldmodel.training.clip_sets import ClipSet
 from worldmodel.training.precision import autocast
-from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
 TINY_AUTOENCODER = {
@@ -55,27 +58,41 @@ class AutoencoderSettings:
     )
     learning_rate: float = 1.5e-3  # peak, after the warm-up; falls to zero along a cosine
     warmup_steps: int = 100
-    object_weight: float = 6.0  # extra weight of pixels on or beside the object
+    object_weight: float = 6.0  # extra weight of pixels on or beside objects and what moves
     kl_weight: float = 1e-4  # per latent value
     seed: int = 0
 
 
 def train_autoencoder(
-    video: np.ndarray, mask: np.ndarray, out: Path, settings: AutoencoderSettings, device: str = "cpu"
+    sets: Sequence[ClipSet],
+    out: Path,
+    settings: AutoencoderSettings,
+    device: str = "cpu",
+    start: AutoencoderKLWan | None = None,
 ) -> AutoencoderKLWan:
-    """Train on clips (N, T, H, W, 3) uint8 with object masks (N, T, H, W); resumes from ``out``."""
+    """Train on clips, as many of one set as of another; resumes from ``out``.
+
+    Args:
+        sets: what is to be seen.
+        out: folder of the checkpoint and the log.
+        settings: of the run.
+        device: torch device.
+        start: weights to go on from; new ones if None.
+    """
     torch.manual_seed(settings.seed)
-    vae = AutoencoderKLWan(**TINY_AUTOENCODER).to(device)
+    vae = (AutoencoderKLWan(**TINY_AUTOENCODER) if start is None else copy.deepcopy(start)).float().to(device)
+    vae.requires_grad_(True)
     _channels_last(vae)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
     total = sum(stage.steps for stage in settings.stages)
-    described = {**_plain(settings), "data": fingerprint(video, mask)}
+    described = {**_plain(settings), "data": fingerprint(*(each.video for each in sets))}
+    described["start"] = "" if start is None else fingerprint_of(start)
     run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "optimizer": optimizer})
     # A graph for each stage: shapes that vary within one graph do not compile.
     loss_of = torch.compile(_losses, dynamic=False)
     for step in run.steps():
         stage = _stage_at(settings.stages, step)
-        clips, weight = (part.to(device) for part in _batch(video, mask, stage, settings, step))
+        clips, weight = (part.to(device) for part in _batch(sets, stage, settings, step))
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
         noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
@@ -100,14 +117,14 @@ def _losses(vae: AutoencoderKLWan, clips: Tensor, weight: Tensor, noise: Tensor)
     return reconstruction, kl
 
 
-def _batch(
-    video: np.ndarray, mask: np.ndarray, stage: Stage, settings: AutoencoderSettings, step: int
-) -> tuple[Tensor, Tensor]:
-    """Clips (B, 3, T, H, W) in [-1, 1] around the object and their pixel weights (B, 1, T, H, W)."""
+def _batch(sets: Sequence[ClipSet], stage: Stage, settings: AutoencoderSettings, step: int) -> tuple[Tensor, Tensor]:
+    """Clips (B, 3, T, H, W) in [-1, 1] around what matters and their pixel weights (B, 1, T, H, W)."""
     rng = np.random.default_rng((settings.seed, step))
     clips = np.empty((stage.batch, stage.frames, stage.height, stage.width, 3), np.uint8)
     masks = np.empty(clips.shape[:-1], bool)
-    for row, index in enumerate(rng.integers(len(video), size=stage.batch)):
+    for row, chosen in enumerate(rng.integers(len(sets), size=stage.batch)):
+        video, mask = sets[chosen].video, sets[chosen].focus
+        index = rng.integers(len(video))
         start = rng.integers(video.shape[1] - stage.frames + 1)
         focus = mask[index, rng.integers(start, start + stage.frames)]
         top, left = _crop_corner(focus, stage, rng)
@@ -120,7 +137,7 @@ def _batch(
 
 
 def _crop_corner(focus: np.ndarray, stage: Stage, rng: np.random.Generator) -> tuple[int, int]:
-    """A random crop that holds the object's centre in the frame ``focus`` (H, W)."""
+    """A random crop that holds the centre of what is marked in a frame (H, W)."""
     corner = []
     for axis, (size, crop) in enumerate(zip(focus.shape, (stage.height, stage.width), strict=True)):
         occupied = np.flatnonzero(focus.any(axis=1 - axis))

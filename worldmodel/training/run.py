@@ -132,6 +132,11 @@ def fingerprint(*arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+def fingerprint_of(module: torch.nn.Module) -> str:
+    """A hash that tells the weights of one module from those of another."""
+    return fingerprint(*(parameter.detach().cpu().float().numpy() for parameter in module.parameters()))
+
+
 def cosine_schedule(step: int, warmup: int, total: int) -> float:
     """Factor of the learning rate: up from 0 over ``warmup`` steps, then down to 0 along a cosine."""
     return min(1.0, (step + 1) / warmup) * 0.5 * (1.0 + math.cos(math.pi * step / total))

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,62 +15,113 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
-from worldmodel.backends.cosmos25 import PIPELINE, Recipe
-from worldmodel.storage import EpisodeStore, read_masks, read_videos
+from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
+from worldmodel.backends.domains import Domain
+from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
 from worldmodel.training.card import write_card
-from worldmodel.training.latents import encode_data, statistics
-from worldmodel.training.transformer import TransformerSettings, train_transformer
+from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
+from worldmodel.training.latents import encode_sets, statistics
+from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
 
 
 @dataclass(frozen=True)
 class TinySettings:
-    """The run that made the embedded model."""
+    """The run that made the embedded model.
+
+    Attributes:
+        autoencoder, transformer: settings of the two stages.
+        frames: of a chunk, 4n + 1.
+        stride: frames between the beginnings of the chunks that a longer clip is cut into.
+    """
 
     autoencoder: AutoencoderSettings = field(default_factory=AutoencoderSettings)
     transformer: TransformerSettings = field(default_factory=TransformerSettings)
+    frames: int = 17
+    stride: int = 16
+
+    def scaled(self, effort: float) -> TinySettings:
+        """The same run with that share of its steps, at least one a stage.
+
+        Raises:
+            ValueError: ``effort`` is not above 0.
+        """
+        if not 0.0 < effort < float("inf"):
+            raise ValueError(f"effort: got {effort}, expected a number above 0; 1 is the whole run, 0.1 a tenth of it")
+
+        def share(steps: int) -> int:
+            return max(1, round(effort * steps))
+
+        autoencoder, transformer = self.autoencoder, self.transformer
+        stages = tuple(dataclasses.replace(stage, steps=share(stage.steps)) for stage in autoencoder.stages)
+        autoencoder = dataclasses.replace(
+            autoencoder, stages=stages, warmup_steps=min(autoencoder.warmup_steps, share(autoencoder.warmup_steps))
+        )
+        transformer = dataclasses.replace(
+            transformer,
+            steps=share(transformer.steps),
+            warmup_steps=min(transformer.warmup_steps, share(transformer.warmup_steps)),
+        )
+        return dataclasses.replace(self, autoencoder=autoencoder, transformer=transformer)
 
 
-def train_from_store(data: Path, out: Path, device: str | None = None, settings: TinySettings | None = None) -> Path:
-    """Train on a truth store written by ``worldmodel collect``; returns the pipeline folder with its card.
+def train_from_stores(
+    data: Path, out: Path, device: str | None = None, settings: TinySettings | None = None, start: Path | None = None
+) -> Path:
+    """Train on a truth store written by ``worldmodel collect``, or on a folder of them; returns the pipeline folder.
 
     Every stage resumes from what it left in ``out``.
+
+    Args:
+        data: the store or stores.
+        out: folder of checkpoints, logs and the finished pipeline with its card.
+        device: torch device; a CUDA device if there is one, by default.
+        settings: of the run.
+        start: pipeline folder to go on from; from nothing if None.
 
     Raises:
         ValueError: the clips do not fit the settings, or ``out`` holds something else.
     """
     settings = settings or TinySettings()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    store = EpisodeStore.open(data, "truth")
-    keys = store.keys()
-    if not keys:
-        raise ValueError(f"data: got no finished clip in {data}, expected some; run worldmodel collect")
-    recipe = _recipe(store, keys[0], settings)
+    sets = read_clip_sets(data)
+    before = None if start is None else Cosmos25Backend.from_folder(start)
+    recipe = _recipe(sets, settings, () if before is None else before.recipe.domains)
     if out.exists() and any(out.iterdir()) and not (out / "autoencoder.csv").exists():
         raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
-    folder = train_tiny(read_videos(data, keys), read_masks(data, keys), recipe, out, settings, device)
-    write_card(folder, out, recipe, _facts(store, keys, out, settings, device))
+    folder = train_tiny(sets, recipe, out, settings, device, before)
+    write_card(folder, out, recipe, _facts(data, sets, start, out, settings, device))
     return folder
 
 
 def train_tiny(
-    video: np.ndarray, mask: np.ndarray, recipe: Recipe, out: Path, settings: TinySettings, device: str
+    sets: Sequence[ClipSet],
+    recipe: Recipe,
+    out: Path,
+    settings: TinySettings,
+    device: str,
+    start: Cosmos25Backend | None = None,
 ) -> Path:
-    """Train on clips (N, T, H, W, 3) uint8 with object masks (N, T, H, W); returns the pipeline folder."""
+    """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
-    vae = train_autoencoder(video, mask, out, settings.autoencoder, device)
-    latents = encode_data(vae, video, out / "latents", device)
-    mean, std = statistics(latents)
+    vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
+    cut = {"frames": settings.frames, "stride": settings.stride, "action_dim": ACTION_DIM}
+    windows = encode_sets(vae, sets, recipe.domains, out / "latents", device=device, **cut)
+    mean, std = statistics(windows.latents)
     vae.register_to_config(latents_mean=mean, latents_std=std)
     scale = (1, -1, 1, 1, 1)
-    latents = ((latents - np.reshape(mean, scale)) / np.reshape(std, scale)).astype(np.float16)
-    transformer = train_transformer(latents, out, settings.transformer, device)
+    latents = (windows.latents - np.reshape(mean, scale)) / np.reshape(std, scale)
+    windows = dataclasses.replace(windows, latents=latents.astype(np.float16))
+    before = None if start is None else start.transformer
+    transformer = train_transformer(windows, out, settings.transformer, device, before)
     return save_pipeline(out / "pipeline", transformer, vae, recipe)
 
 
-def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, recipe: Recipe) -> Path:
+def save_pipeline(
+    folder: Path, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, recipe: Recipe
+) -> Path:
     """Write a pipeline folder as the hub has it, weights in bf16 safetensors."""
     for part, name in ((transformer, "transformer"), (vae, "vae")):
         rounded = copy.deepcopy(part).cpu().bfloat16()
@@ -91,40 +143,63 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    (folder / "worldmodel.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+    (folder / "worldmodel.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n")
     return folder
 
 
-def _recipe(store: EpisodeStore, key: str, settings: TinySettings) -> Recipe:
+def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Sequence[Domain]) -> Recipe:
     """What the clips are; refuses clips that the training stages cannot be cut from."""
-    frames, height, width, _ = store.array(key, "video").data.shape
-    longest = max(stage.frames for stage in settings.autoencoder.stages)
+    longest = max(settings.frames, *(stage.frames for stage in settings.autoencoder.stages))
     tallest = max(stage.height for stage in settings.autoencoder.stages)
     widest = max(stage.width for stage in settings.autoencoder.stages)
-    if frames % 4 != 1 or frames < longest:
-        raise ValueError(f"data: got clips of {frames} frames, expected 4n + 1, at least {longest}; collect others")
+    sizes, rates = {each.video.shape[2:4] for each in sets}, {each.fps for each in sets}
+    if len(sizes) > 1 or len(rates) > 1:
+        raise ValueError(
+            f"data: got clips of {sorted(sizes)} pixels at {sorted(rates)} frames/s, expected one size and one rate; "
+            "collect them alike"
+        )
+    for each in sets:
+        if each.video.shape[1] < longest:
+            raise ValueError(
+                f"data: got clips of {each.video.shape[1]} frames in {each.name}, expected at least {longest}; "
+                "collect longer ones"
+            )
+    ((height, width),), (fps,) = sizes, rates
     if height % 16 or width % 16 or height < tallest or width < widest:
         raise ValueError(
             f"data: got {height} x {width} pixels, expected multiples of 16, at least {tallest} x {widest}; "
             "collect larger ones"
         )
-    return Recipe("tiny", (height, width), frames, store.attributes(key)["fps"], steps=20)
+    check_size((height, width), settings.frames)
+    domains = domains_of(sets, known)
+    used = sum(len(domain.slots) for domain in domains)
+    if used > ACTION_DIM:
+        raise ValueError(
+            f"data: got {used} numbers of actions of {', '.join(domain.name for domain in domains)}, expected up to "
+            f"{ACTION_DIM} in all; train on fewer robots"
+        )
+    return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains)
 
 
-def _facts(store: EpisodeStore, keys: list[str], out: Path, settings: TinySettings, device: str) -> dict[str, str]:
+def _facts(
+    data: Path, sets: Sequence[ClipSet], start: Path | None, out: Path, settings: TinySettings, device: str
+) -> dict[str, str]:
     hours = {
         name: torch.load(out / f"{name}.pt", map_location="cpu", weights_only=True)["seconds"] / 3600
         for name in ("autoencoder", "transformer")
     }
-    first, last = store.attributes(keys[0])["seed"], store.attributes(keys[-1])["seed"]
-    size = f"--image-size {store.settings.get('image_size')}"
+    command = f"worldmodel train --data {data.name} --out {out.name}"
     return {
-        "data": f"{len(keys)} clips, seeds {first} to {last}, and their mirror images: "
-        f"`worldmodel collect --out data --seed {first} --episodes {len(keys)} {size}`",
-        "command": "`worldmodel train --data data --out runs/tiny`",
+        "data": "; ".join(
+            f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}, seeds {each.seeds[0]} to "
+            f"{each.seeds[1]})"
+            for each in sets
+        ),
+        "command": f"`{command}`" if start is None else f"`{command} --start {start.name}`",
         "device": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} CPU cores",
         "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
         "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",
         "transformer settings": f"`{json.dumps(dataclasses.asdict(settings.transformer))}`",
+        "chunks": f"{settings.frames} frames, one every {settings.stride} frames of a clip",
     }

@@ -1,27 +1,30 @@
-"""Training of the embedded model's video transformer (diffusers' ``CosmosTransformer3DModel``).
+"""Training of the embedded model's video transformer.
 
-First-frame-conditioned flow matching as Cosmos-Predict2.5 does it: the first latent frame is
-given clean, a mask channel says so, and the timestep is sigma itself. With
-x = (1 - sigma) z + sigma eps the network learns the velocity v = eps - z on the other frames.
+Flow matching as Cosmos-Predict2.5 does it: the first latent frames are given clean, a mask channel says so, and the
+timestep is sigma itself. With x = (1 - sigma) z + sigma eps the network learns the velocity v = eps - z on the other
+frames. What it is told varies from sample to sample, so that one network serves them all: one given latent frame, two
+(a moving start), or none; actions, or nothing of them. The last of each are what guidance compares with.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import CosmosTransformer3DModel
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from worldmodel.backends.attention import use_short_attention
-from worldmodel.backends.cosmos25 import skip_empty_prompt
+from worldmodel.backends.cosmos25_action_network import ACTIONS_PER_LATENT, ActionCosmosTransformer3DModel
+from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
+from worldmodel.training.latents import Windows
 from worldmodel.training.precision import autocast
-from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 
+ACTION_DIM = 7  # numbers that the embedded model reads of an action, for all its robots together
 TINY_TRANSFORMER = {
     "in_channels": 17,  # 16 latent channels and the condition mask
     "out_channels": 16,
@@ -36,6 +39,9 @@ TINY_TRANSFORMER = {
     "rope_scale": (1.0, 1.0, 1.0),
     "concat_padding_mask": False,
     "extra_pos_embed_type": None,
+    "use_crossattn_projection": False,
+    "action_width": ACTIONS_PER_LATENT * ACTION_DIM,
+    "action_dim": ACTION_DIM,
 }
 
 LOG_STEPS = 50
@@ -51,36 +57,73 @@ class TransformerSettings:
     warmup_steps: int = 300
     weight_decay: float = 0.01
     sigma_shift: float = 2.0  # training noise levels: shift u / (1 + (shift - 1) u), u uniform
+    given: tuple[float, ...] = (0.05, 0.7, 0.25)  # share of samples with 0, 1, 2 given latent frames
+    untold: float = 0.1  # share of samples with actions that are not told them
     ema_decay: float = 0.999
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Attributes:
+        z: (B, C, T, H, W) clean latents.
+        sigma: (B,) noise levels.
+        eps: like ``z``, noise.
+        given: (B, T) bool, latent frames that are given.
+        actions: (B, 4 (T - 1), A) the model's numbers.
+        told: (B,) bool, whether the network is told them.
+    """
+
+    z: Tensor
+    sigma: Tensor
+    eps: Tensor
+    given: Tensor
+    actions: Tensor
+    told: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The same on a device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+
+
 def train_transformer(
-    latents: np.ndarray, out: Path, settings: TransformerSettings, device: str = "cpu"
-) -> CosmosTransformer3DModel:
-    """Train on normalised latents (N, C, T, H, W) and return the averaged weights; resumes from ``out``."""
+    windows: Windows,
+    out: Path,
+    settings: TransformerSettings,
+    device: str = "cpu",
+    start: torch.nn.Module | None = None,
+) -> ActionCosmosTransformer3DModel:
+    """Train on windows with normalised latents and return the averaged weights; resumes from ``out``.
+
+    Args:
+        windows: latents and actions.
+        out: folder of the checkpoint and the log.
+        settings: of the run.
+        device: torch device.
+        start: a transformer of the same shape to go on from, with or without action embedders; a new one if None.
+    """
     torch.manual_seed(settings.seed)
-    model = CosmosTransformer3DModel(**TINY_TRANSFORMER)
-    initialise(model)
-    skip_empty_prompt(model)
-    if device == "cpu":
-        use_short_attention(model)
+    model = new_transformer(start)
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
     )
-    described = {**dataclasses.asdict(settings), "data": fingerprint(latents)}
+    described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions)}
+    described["given"] = list(settings.given)
+    described["start"] = "" if start is None else fingerprint_of(start)
     parts = {"model": model, "average": average, "optimizer": optimizer}
     run = TrainingRun(out, "transformer", described, settings.steps, parts)
     loss_of = torch.compile(flow_matching_loss, dynamic=False)
     recent: list[float] = []
     for step in run.steps():
-        z, sigma, eps = (part.to(device) for part in training_batch(latents, settings, step))
+        batch = training_batch(windows, settings, step).to(device)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
         with autocast(device):
-            loss = loss_of(model, z, sigma, eps)
+            loss = loss_of(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -93,31 +136,59 @@ def train_transformer(
     return average.module
 
 
-def flow_matching_loss(model: CosmosTransformer3DModel, z: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
-    """Mean squared velocity error on the frames that are not given; z (B, C, T, H, W), sigma (B,)."""
-    level = sigma.view(-1, 1, 1, 1, 1)
-    x = (1.0 - level) * z + level * eps
-    x = torch.cat([z[:, :, :1], x[:, :, 1:]], dim=2)
-    mask = torch.zeros_like(z[:, :1])
-    mask[:, :, 0] = 1.0
-    prompt = z.new_zeros(len(z), 1, model.config.text_embed_dim)
-    v = model(x, sigma, prompt, condition_mask=mask, return_dict=False)[0]
-    return (v.float() - (eps - z))[:, :, 1:].square().mean()
+def flow_matching_loss(model: ActionCosmosTransformer3DModel, batch: Batch) -> Tensor:
+    """Mean squared velocity error on the latent frames that are not given."""
+    level, given = batch.sigma.view(-1, 1, 1, 1, 1), batch.given[:, None, :, None, None]
+    x = torch.where(given, batch.z, (1.0 - level) * batch.z + level * batch.eps)
+    mask = given.to(x.dtype).expand_as(x[:, :1])
+    embedded = model.embed_actions(batch.actions, given=0)
+    heard = (batch.told[:, None] & ~batch.given)[..., None].to(embedded.sinusoid.dtype)
+    actions = ActionEmbedding(embedded.sinusoid * heard, embedded.modulation * heard)
+    v = CosmosNetwork(model)(torch.cat([x, mask], dim=1), batch.sigma[:, None], None, actions)
+    error = (v.float() - (batch.eps - batch.z)).square()
+    free = (~given).expand_as(error)
+    return (error * free).sum() / free.sum()
 
 
-def training_batch(latents: np.ndarray, settings: TransformerSettings, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents (B, C, T, H, W), noise levels (B,) and noise of one step; the same for the same step."""
+def training_batch(windows: Windows, settings: TransformerSettings, step: int) -> Batch:
+    """What one step learns from; the same for the same step."""
     rng = np.random.default_rng((settings.seed, step))
-    z = torch.from_numpy(latents[rng.integers(len(latents), size=settings.batch)]).float()
+    rows, size = rng.integers(len(windows.latents), size=settings.batch), settings.batch
+    z = torch.from_numpy(windows.latents[rows]).float()
     # Stratified levels: one in each of B equal parts of [0, 1].
-    u = (rng.permutation(settings.batch) + rng.random(settings.batch)) / settings.batch
+    u = (rng.permutation(size) + rng.random(size)) / size
     sigma = settings.sigma_shift * u / (1.0 + (settings.sigma_shift - 1.0) * u)
     eps = rng.standard_normal(z.shape, dtype=np.float32)
-    return z, torch.from_numpy(sigma).float(), torch.from_numpy(eps)
+    # At least one latent frame is left to be learned.
+    known = np.minimum(rng.choice(len(settings.given), size=size, p=settings.given), z.shape[2] - 1)
+    told = windows.acts[rows] & (rng.random(size) >= settings.untold)
+    return Batch(
+        z,
+        torch.from_numpy(sigma).float(),
+        torch.from_numpy(eps),
+        torch.from_numpy(np.arange(z.shape[2]) < known[:, None]),
+        torch.from_numpy(windows.actions[rows]),
+        torch.from_numpy(told),
+    )
 
 
-def initialise(model: CosmosTransformer3DModel) -> None:
-    """Start every block as the identity (adaLN-Zero) and let the time embedding see sigma.
+def new_transformer(start: torch.nn.Module | None = None) -> ActionCosmosTransformer3DModel:
+    """The network before the first step: new, or with the weights of another and what that lacks new."""
+    model = ActionCosmosTransformer3DModel(**TINY_TRANSFORMER)
+    initialise(model)
+    if start is not None:
+        lacking = model.load_state_dict(copy.deepcopy(start.state_dict()), strict=False)
+        other = [key for key in lacking.missing_keys if not key.startswith("action_embedder")]
+        if other or lacking.unexpected_keys:
+            raise ValueError(
+                f"start: got a transformer with other parts ({(other + lacking.unexpected_keys)[0]}), expected the "
+                "embedded model's; start from one of its kind, or from nothing"
+            )
+    return model
+
+
+def initialise(model: ActionCosmosTransformer3DModel) -> None:
+    """Start every block as the identity (adaLN-Zero), deaf to actions, and let the time embedding see sigma.
 
     Sigma in [0, 1] moves its sinusoidal embedding only a little, so the first time layer
     starts with larger weights.
@@ -128,5 +199,8 @@ def initialise(model: CosmosTransformer3DModel) -> None:
     torch.nn.init.zeros_(model.norm_out.linear_2.weight)
     torch.nn.init.zeros_(model.proj_out.weight)
     torch.nn.init.zeros_(model.time_embed.t_embedder.linear_2.weight)
+    for embedder in (model.action_embedder_B_D, model.action_embedder_B_3D):
+        torch.nn.init.zeros_(embedder.fc2.weight)
+        torch.nn.init.zeros_(embedder.fc2.bias)
     with torch.no_grad():
         model.time_embed.t_embedder.linear_1.weight.mul_(4.0)

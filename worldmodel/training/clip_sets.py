@@ -1,0 +1,119 @@
+"""Training data: stores of recorded clips, and their actions as the numbers that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.actions import ActionSpec
+from worldmodel.backends.domains import Domain, check_bounds, differences
+from worldmodel.storage import EpisodeStore, read_actions, read_segmentations, read_videos
+
+MOVED = 24  # of 255, by which a pixel must differ from its clip's first frame to count as moving
+USUAL = (1.0, 99.0)  # percentiles
+ROBOTS = {("velocity_x", "velocity_y"): "ball", ("dx", "dy", "dz", "opening"): "fetch"}
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Episodes of one store.
+
+    Attributes:
+        name: of the store's folder.
+        env: that recorded them.
+        fps: frames and actions a second.
+        video: (N, T, H, W, 3) uint8.
+        focus: (N, T, H, W) bool, objects and whatever else has moved.
+        actions: (N, T - 1, A) in units of ``spec``; None where nothing acts.
+        spec: of the actions.
+        seeds: of the first and the last episode.
+    """
+
+    name: str
+    env: str
+    fps: float
+    video: np.ndarray
+    focus: np.ndarray
+    actions: np.ndarray | None
+    spec: ActionSpec | None
+    seeds: tuple[int | None, int | None]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+def read_clip_sets(data: Path) -> list[ClipSet]:
+    """A store written by ``worldmodel collect``, or all in a folder of such stores, by name.
+
+    Raises:
+        ValueError: there is none, or one has no finished clip.
+    """
+    folders = sorted(path.parent for path in data.glob("*/zarr.json")) if not _is_store(data) else [data]
+    folders = [folder for folder in folders if _is_store(folder)]
+    if not folders:
+        raise ValueError(
+            f"data: got no store of clips in {data}, expected one or a folder of some; run worldmodel collect"
+        )
+    return [_read(folder) for folder in folders]
+
+
+def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = ()) -> tuple[Domain, ...]:
+    """The robots that act in the sets, after those already known, each with numbers of its own."""
+    domains = list(known)
+    for each in sets:
+        if each.spec is None or any(not differences(domain.spec, each.spec) for domain in domains):
+            continue
+        check_bounds(each.spec)
+        used = sum(len(domain.slots) for domain in domains)
+        name = ROBOTS.get(each.spec.names, each.env)
+        slots = tuple(range(used, used + len(each.spec.names)))
+        domains.append(Domain(name, each.spec, slots, _usual(sets, each.spec)))
+    return tuple(domains)
+
+
+def domain_of(each: ClipSet, domains: Sequence[Domain]) -> Domain | None:
+    """The domain of a set's actions; None where nothing acts."""
+    spec = each.spec
+    return None if spec is None else next(domain for domain in domains if not differences(domain.spec, spec))
+
+
+def _is_store(folder: Path) -> bool:
+    return (folder / "zarr.json").is_file()
+
+
+def _read(folder: Path) -> ClipSet:
+    store = EpisodeStore.open(folder, "truth")
+    keys = store.keys()
+    if not keys:
+        raise ValueError(f"data: got no finished clip in {folder}, expected some; run worldmodel collect")
+    first, last = (store.attributes(key) for key in (keys[0], keys[-1]))
+    spec = _spec(store, keys[0])
+    video = read_videos(folder, keys)
+    focus = read_segmentations(folder, keys) > 0
+    focus |= _moved(video)
+    actions = None if spec is None else read_actions(folder, keys)
+    env = str(store.settings.get("env", folder.name))
+    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, (first["seed"], last["seed"]))
+
+
+def _spec(store: EpisodeStore, key: str) -> ActionSpec | None:
+    if not (store.path / key / "actions").is_dir():
+        return None
+    return ActionSpec.from_json(store.array(key, "actions").attributes["spec"])
+
+
+def _moved(video: np.ndarray) -> np.ndarray:
+    """(N, T, H, W) bool, pixels that differ from the first frame; clip by clip, to stay small in memory."""
+    moved = np.empty(video.shape[:-1], bool)
+    for clip, out in zip(video, moved, strict=True):
+        np.greater(np.abs(clip.astype(np.int16) - clip[:1]).max(axis=-1), MOVED, out=out)
+    return moved
+
+
+def _usual(sets: Sequence[ClipSet], spec: ActionSpec) -> tuple[tuple[float, float], ...]:
+    own = [each for each in sets if each.spec is not None and not differences(spec, each.spec)]
+    flat = np.concatenate([each.actions.reshape(-1, len(spec.names)) for each in own if each.actions is not None])
+    return tuple((float(low), float(high)) for low, high in np.percentile(flat, USUAL, axis=0).T)
