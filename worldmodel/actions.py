@@ -23,6 +23,7 @@ class ActionSpec:
         control_hz: actions per second.
         scale: units per number: 1 when an action is given in the units themselves.
         gripper: what the gripper's number means at both ends, ``""`` without a gripper.
+        still: whether zeros, the gripper apart, mean no motion; otherwise missing actions cannot be filled in.
     """
 
     names: tuple[str, ...]
@@ -33,6 +34,7 @@ class ActionSpec:
     control_hz: float
     scale: float = 1.0
     gripper: str = ""
+    still: bool = True
 
     def __post_init__(self) -> None:
         for name in ("units", "low", "high"):
@@ -86,10 +88,19 @@ class ActionSpec:
 
 
 def held(actions: np.ndarray, count: int, spec: ActionSpec) -> np.ndarray:
-    """Actions (..., count, A) with those that are missing at the end filled: no motion, the gripper as it was."""
+    """Actions (..., count, A) with those that are missing at the end filled: no motion, the gripper as it was.
+
+    Raises:
+        ValueError: some are missing, and zeros are a motion.
+    """
     missing = count - actions.shape[-2]
     if missing <= 0:
         return actions
+    if not spec.still:
+        raise ValueError(
+            f"actions: got {actions.shape[-2]}, expected {count}; what stands for no motion is not known "
+            f"({spec.frame}), so that none are filled in; give one for each frame"
+        )
     rest = np.repeat(actions[..., -1:, :], missing, axis=-2)
     rest[..., [name not in HELD for name in spec.names]] = 0.0
     return np.concatenate([actions, rest], axis=-2)

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from worldmodel.backends import hub, licences
+from worldmodel.backends.cosmos3_released import PIPELINE as COSMOS3
+from worldmodel.backends.cosmos3_released import Cosmos3Backend
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.pipeline_folder import read_json
@@ -93,8 +95,18 @@ def _load_wan(source: Source) -> Backend:
     return WanBackend.from_folder(source.folder, source.device, source.dtype, prompts, Path(source.name).name, licence)
 
 
+def _load_cosmos3(source: Source) -> Backend:
+    """Any size of Cosmos 3."""
+    guardrail = licences.find_guardrail(source.guardrail, source.device)
+    licence = licences.state_licence("Cosmos 3", source.name)
+    return Cosmos3Backend.from_folder(
+        source.folder, source.device, source.dtype, Path(source.name).name, guardrail, licence
+    )
+
+
 FAMILIES: dict[str, Callable[[Source], Backend]] = {
     PIPELINE: _load_cosmos25,
+    COSMOS3: _load_cosmos3,
     TEXT_TO_VIDEO: _load_wan,
     IMAGE_TO_VIDEO: _load_wan,
 }

@@ -20,7 +20,7 @@ REVISIONS = {
     "nvidia/Cosmos-Predict2.5-2B": ("diffusers/base/post-trained", "diffusers/base/pre-trained"),
     "nvidia/Cosmos-Predict2.5-14B": ("diffusers/base/post-trained", "diffusers/base/pre-trained"),
 }
-PARTS = ("scheduler", "transformer", "transformer_2", "vae", "image_encoder", "image_processor")
+PARTS = ("scheduler", "transformer", "transformer_2", "vae", "image_encoder", "image_processor", "text_tokenizer")
 TEXT_PARTS = ("text_encoder", "tokenizer")
 SAFE = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")  # of the files in a part: nothing pickled
 
