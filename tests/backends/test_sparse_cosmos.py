@@ -7,7 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.cosmos25 import CosmosDenoiser, skip_empty_prompt
-from worldmodel.backends.sparse_cosmos import Inputs, patches, unpatched
+from worldmodel.backends.cosmos25_network import CosmosNetwork
+from worldmodel.backends.cosmos_tokens import patches, unpatched
+from worldmodel.backends.sparse_cosmos import Inputs
 
 SIGMA = 0.6
 SHAPE = (3, 16, 5, 8, 8)  # 5 x 4 x 4 tokens of 1 x 2 x 2 places
@@ -65,7 +67,6 @@ def same(ours, theirs):
     [
         ({}, False, 8),
         ({}, True, 8),
-        ({"extra_pos_embed_type": "learnable"}, False, 8),
         (
             {"use_crossattn_projection": True, "crossattn_proj_in_channels": 12, "encoder_hidden_states_channels": 8},
             True,
@@ -77,16 +78,20 @@ def same(ours, theirs):
 def test_with_every_token_it_is_diffusers_own_forward_pass(settings, per_frame, prompt_width):
     network = random_transformer(**settings)
     hidden, prompt = noise(1, (3, 17, *SHAPE[2:])), noise(2, (3, 4, prompt_width))
-    sigmas = torch.tensor([0.2, 0.6, 0.9])
+    sigmas = torch.tensor([[0.2], [0.6], [0.9]])
     if per_frame:
-        sigmas = sigmas.view(3, 1, 1, 1, 1) * torch.linspace(0.0, 1.0, SHAPE[2]).view(1, 1, -1, 1, 1)
-    theirs = network(hidden, timestep=sigmas, encoder_hidden_states=prompt, return_dict=False)[0]
-    ours, memory = sparse_cosmos.remember(network, Inputs(hidden, sigmas, prompt), SIGMA)
+        sigmas = sigmas * torch.linspace(0.0, 1.0, SHAPE[2])
+    theirs = network(
+        hidden,
+        timestep=sigmas[:, None, :, None, None] if per_frame else sigmas.flatten(),
+        encoder_hidden_states=prompt,
+        return_dict=False,
+    )[0]
+    inputs = Inputs(hidden, sigmas, CosmosNetwork(network).read(prompt))
+    ours, memory = sparse_cosmos.remember(network, inputs, SIGMA)
     same(ours, theirs)
     ragged = scattered([0.03, 0.0, 0.3])
-    again, computed = sparse_cosmos.partial(
-        network, Inputs(hidden, sigmas, prompt), SIGMA, ragged, torch.ones_like(ragged), memory
-    )
+    again, computed = sparse_cosmos.partial(network, inputs, SIGMA, ragged, torch.ones_like(ragged), memory)
     assert (computed | ~ragged).all()
     assert not computed[1].any()
     where = computed.expand_as(again)

@@ -1,4 +1,4 @@
-"""Self-attention for the short sequences of a small model on a CPU."""
+"""Attention: the kernel that suits, or the one that was chosen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from diffusers import CosmosTransformer3DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 SHORT = 200  # tokens
 
@@ -19,6 +20,13 @@ def attend_briefly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
     return weights.to(value.dtype) @ value
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention (B, heads, n, D) of queries to keys and values (B, heads, N, D)."""
+    if query.device.type == "cpu" and key.shape[2] < SHORT:
+        return attend_briefly(query, key, value)
+    return scaled_dot_product_attention(query, key, value)
 
 
 class ShortSequenceAttention:

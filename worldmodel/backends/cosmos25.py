@@ -60,7 +60,7 @@ class CosmosDenoiser:
         self._clean[:, :, :known] = given
         self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
         self.pinned[:, :, :known] = True
-        self._prompt = given.new_zeros(batch, 1, transformer.config.text_embed_dim)
+        self._prompt = given.new_zeros(batch, 1, transformer.config.text_embed_dim)  # whose attention adds nothing
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
@@ -86,9 +86,7 @@ class CosmosDenoiser:
 
     def _inputs(self, x: Tensor, sigma: float) -> sparse_cosmos.Inputs:
         clean = torch.where(self.pinned, self._clean, x)
-        return sparse_cosmos.Inputs(
-            torch.cat([clean, self.pinned.to(x.dtype)], dim=1), x.new_full((len(x),), sigma), self._prompt
-        )
+        return sparse_cosmos.Inputs(torch.cat([clean, self.pinned.to(x.dtype)], dim=1), x.new_full((len(x), 1), sigma))
 
     def _predicted(self, x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
         return torch.where(self.pinned, self._clean, x - sigma * velocity)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worldmodel.backends.cosmos25_branches import BranchedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 
 
@@ -34,7 +35,7 @@ class Guidance:
                 raise ValueError(f"{name} guidance: got {value!r}, expected a finite number of at least 0; 0 is off")
 
 
-class GuidedDenoiser:
+class GuidedDenoiser(BranchedDenoiser):
     """A denoiser for a batch whose first latent frames are given.
 
     Args:
@@ -53,33 +54,27 @@ class GuidedDenoiser:
         actions: ActionEmbedding | None,
         guidance: Guidance | None = None,
     ) -> None:
-        batch, channels, known, height, width = given.shape
-        self._network, self._guidance = network, guidance or Guidance()
-        self._clean = given.new_zeros(batch, channels, frames, height, width)
-        self._clean[:, :, :known] = given
-        self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
-        self.pinned[:, :, :known] = True
+        super().__init__(network, given, frames)
+        self._guidance = guidance or Guidance()
         # Without actions there is nothing that guidance could compare with.
         self._steer = self._guidance.actions if actions is not None else 0.0
         self._actions = actions if actions is None else self._for_all_branches(actions)
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
-        told = torch.cat([torch.where(self.pinned, self._clean, x), self.pinned.to(x.dtype)], dim=1)
-        seen = [told]
-        if self._steer > 0:
-            seen.append(told)
+    def _branches(self, x: Tensor) -> list[Tensor]:
+        told = self._told(x)
+        seen = [told, told] if self._steer > 0 else [told]
         if self._guidance.frames > 0:
             seen.append(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1))
-        sigmas = x.new_full((len(seen) * len(x), 1), sigma, dtype=torch.float32)
-        velocities = self._network(torch.cat(seen), sigmas, None, self._actions).to(x.dtype).chunk(len(seen))
-        velocity, others = velocities[0], list(velocities[1:])
+        return seen
+
+    def _steered(self, velocities: list[Tensor]) -> Tensor:
+        velocity, *others = velocities
         steered = velocity
         if self._steer > 0:
             steered = steered + self._steer * (velocity - others.pop(0))
         if self._guidance.frames > 0:
             steered = steered + self._guidance.frames * (velocity - others.pop(0))
-        return torch.where(self.pinned, self._clean, x - sigma * steered)
+        return steered
 
     def _for_all_branches(self, actions: ActionEmbedding) -> ActionEmbedding:
         """The actions for the branch that is told all, none for the one that is not told them, all for the blind."""

@@ -20,8 +20,8 @@ from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNormZ
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from worldmodel.backends.attention import SHORT, attend_briefly
-from worldmodel.backends.sparse_cosmos import rotated, unpatched
+from worldmodel.backends.attention import attend
+from worldmodel.backends.cosmos_tokens import rotated, unpatched
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class CosmosNetwork:
         if config.concat_padding_mask:  # nothing is padded
             hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
         tokens = network.patch_embed(hidden.to(network.dtype)).flatten(2, 3)  # (B, T', H' W', D)
-        lora, embedded = _embed_time(network, sigma, actions)
+        lora, embedded = embed_time(network, sigma, actions)
         for index, block in enumerate(network.transformer_blocks):
             normed, gate = _modulated(block.norm1, tokens, embedded, lora)
             tokens = torch.addcmul(tokens, gate, _to_itself(block.attn1, normed, rotation))
             if text is not None:
                 normed, gate = _modulated(block.norm2, tokens, embedded, lora)
                 tokens = torch.addcmul(
-                    tokens, gate, _to_text(block.attn2, normed, text.keys[index], text.values[index])
+                    tokens, gate, attend_to_text(block.attn2, normed, text.keys[index], text.values[index])
                 )
             normed, gate = _modulated(block.norm3, tokens, embedded, lora)
             tokens = torch.addcmul(tokens, gate, block.ff(normed))
@@ -117,7 +117,7 @@ class CosmosNetwork:
         return self._rotations[shape]
 
 
-def _embed_time(
+def embed_time(
     network: CosmosTransformer3DModel, sigma: Tensor, actions: ActionEmbedding | None
 ) -> tuple[Tensor, Tensor]:
     """Low-rank modulation (B, T' or 1, 1, 3 D) and embedded timestep (B, T' or 1, 1, D)."""
@@ -145,11 +145,10 @@ def _to_itself(attention: Attention, tokens: Tensor, rotation: tuple[Tensor, Ten
         _heads(project(flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
-    attend = attend_briefly if query.device.type == "cpu" and query.shape[2] < SHORT else scaled_dot_product_attention
     return _merged(attention, attend(query, key, value), tokens)
 
 
-def _to_text(attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend_to_text(attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attention of tokens (B, T, P, D) to the keys and values of a prompt."""
     query = attention.norm_q(_heads(attention.to_q(tokens.flatten(1, 2)), attention.heads))
     shape = (len(tokens), -1, -1, -1)

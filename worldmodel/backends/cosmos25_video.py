@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from worldmodel.backends.cosmos25_branches import BranchedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork, Text
 
 
@@ -44,7 +44,7 @@ class Conditions:
             )
 
 
-class VideoDenoiser:
+class VideoDenoiser(BranchedDenoiser):
     """x0 = denoise(x, sigma) for a batch.
 
     Args:
@@ -55,38 +55,25 @@ class VideoDenoiser:
     """
 
     def __init__(self, network: CosmosNetwork, given: Tensor, frames: int, conditions: Conditions) -> None:
-        batch, channels, known, height, width = given.shape
-        self._network, self._conditions = network, conditions
-        self._clean = given.new_zeros(batch, channels, frames, height, width)
-        self._clean[:, :, :known] = given
-        self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
-        self.pinned[:, :, :known] = True
-        self._known = known
-        told = conditions
-        self._text, self._actions = told.text, told.actions
-        if told.negative is not None:
-            self._text = told.text.beside(told.negative, batch)
-            self._actions = None if told.actions is None else told.actions.twice()
+        super().__init__(network, given, frames)
+        self._conditions = conditions
+        self._text, self._actions = conditions.text, conditions.actions
+        if conditions.negative is not None:
+            self._text = conditions.text.beside(conditions.negative, len(given))
+            self._actions = None if conditions.actions is None else conditions.actions.twice()
 
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
-        hidden = torch.cat([torch.where(self.pinned, self._clean, x), self.pinned.to(x.dtype)], dim=1)
-        return torch.where(self.pinned, self._clean, x - sigma * self._velocity(hidden, sigma))
+    def _branches(self, x: Tensor) -> list[Tensor]:
+        told = self._told(x)
+        return [told] if self._conditions.negative is None else [told, told]
 
-    def _velocity(self, hidden: Tensor, sigma: float) -> Tensor:
-        """Guided velocity; both branches of the guidance in one forward pass."""
-        guidance, sigmas = self._conditions.guidance, self._sigmas(hidden, sigma)
-        if guidance == 0:
-            return self._network(hidden, sigmas, self._text, self._actions).to(hidden.dtype)
-        hidden, sigmas = torch.cat([hidden, hidden]), torch.cat([sigmas, sigmas])
-        told, negative = self._network(hidden, sigmas, self._text, self._actions).to(hidden.dtype).chunk(2)
-        return told + guidance * (told - negative)
+    def _steered(self, velocities: list[Tensor]) -> Tensor:
+        told, *negative = velocities
+        return told + self._conditions.guidance * (told - negative[0]) if negative else told
 
-    def _sigmas(self, hidden: Tensor, sigma: float) -> Tensor:
+    def _sigmas(self, x: Tensor, sigma: float) -> Tensor:
         """(B, 1), or (B, T) where given frames have a noise level of their own."""
-        batch, frames = len(hidden), hidden.shape[2]
-        own = self._known > 0 and self._conditions.given_sigma >= 0
-        sigmas = hidden.new_full((batch, frames if own else 1), sigma, dtype=torch.float32)
-        if own:
-            sigmas[:, : self._known] = self._conditions.given_sigma
+        if self._known == 0 or self._conditions.given_sigma < 0:
+            return super()._sigmas(x, sigma)
+        sigmas = super()._sigmas(x, sigma).repeat(1, x.shape[2])
+        sigmas[:, : self._known] = self._conditions.given_sigma
         return sigmas

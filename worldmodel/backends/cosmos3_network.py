@@ -18,7 +18,7 @@ from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import get_3d_mrope_ids_te
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from worldmodel.backends.sparse_cosmos import rotated
+from worldmodel.backends.cosmos_tokens import rotated
 
 FRAMES_PER_LATENT = 4
 

@@ -16,9 +16,11 @@ import torch
 from diffusers import CosmosTransformer3DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNorm, CosmosAdaLayerNormZero
-from torch import Tensor, nn
+from torch import Tensor
 
-SHORT = 128  # keys up to which two matrix products beat the fused kernel on a CPU
+from worldmodel.backends.attention import attend
+from worldmodel.backends.cosmos25_network import ActionEmbedding, Text, attend_to_text, embed_time
+from worldmodel.backends.cosmos_tokens import patches, rotated, unpatched
 
 
 class Chosen:
@@ -68,9 +70,10 @@ class Memory:
 class Inputs:
     """What the network is given for a batch."""
 
-    hidden: Tensor  # (B, C, T, H, W), all mask channels included
-    timestep: Tensor  # (B,), or (B, 1, T, 1, 1)
-    prompt: Tensor  # (B, S, D) embedding
+    hidden: Tensor  # (B, C + 1, T, H, W) noisy latents, clean where given, and the mask that says where
+    sigma: Tensor  # (B, 1), or (B, T) for a noise level of each latent frame
+    text: Text | None = None  # for a batch of B, or of 1 for all; None is a prompt of zeros
+    actions: ActionEmbedding | None = None  # for a batch of B
 
 
 def remember(network: CosmosTransformer3DModel, inputs: Inputs, sigma: float) -> tuple[Tensor, Memory]:
@@ -78,7 +81,8 @@ def remember(network: CosmosTransformer3DModel, inputs: Inputs, sigma: float) ->
     hidden, config = inputs.hidden, network.config
     batch, tokens = len(hidden), patches(hidden, config.patch_size).shape[1]
     shape = batch, tokens, config.num_attention_heads, config.attention_head_dim
-    keys, values = ([hidden.new_empty(shape) for _ in network.transformer_blocks] for _ in range(2))
+    blocks = network.transformer_blocks
+    keys, values = ([hidden.new_empty(shape, dtype=network.dtype) for _ in blocks] for _ in range(2))
     memory = Memory(sigma, keys, values)
     every = Chosen(torch.ones(batch, tokens, dtype=torch.bool, device=hidden.device))
     return _velocity(network, inputs, every, memory), memory
@@ -118,45 +122,31 @@ def partial(
 
 def _velocity(network: CosmosTransformer3DModel, inputs: Inputs, chosen: Chosen, memory: Memory) -> Tensor:
     """Velocity (B, C, T, H, W) at the chosen tokens, 0 at the others; their keys and values go to the memory."""
-    hidden, prompt, patch = inputs.hidden, inputs.prompt, network.config.patch_size
-    if network.config.use_crossattn_projection:
-        prompt = network.crossattn_proj(prompt)
-    tokens = network.patch_embed.proj(patches(hidden, patch).flatten(0, 1)[chosen.rows])
-    temb, embedded = network.time_embed(tokens, inputs.timestep.flatten())
-    # The timestep's embedding has a row for each sample, or for each latent frame of each.
+    hidden, text, patch = inputs.hidden, inputs.text, network.config.patch_size
+    if network.config.concat_padding_mask:  # nothing is padded
+        hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
+    rows = patches(hidden.to(network.dtype), patch).flatten(0, 1)[chosen.rows]
+    tokens = network.patch_embed.proj(rows)
+    # The noise level's embedding has a row for each sample, or for each latent frame of each.
+    temb, embedded = (each.flatten(0, 2) for each in embed_time(network, inputs.sigma, inputs.actions))
     row = chosen.rows // (chosen.batch * chosen.tokens // len(embedded))
     position = chosen.rows % chosen.tokens
     cos, sin = (table[position, None] for table in network.rope(hidden))
-    learned = None
-    if network.learnable_pos_embed is not None:
-        learned = network.learnable_pos_embed(hidden).flatten(0, 1)[chosen.rows]
-    for block, keys, values in zip(network.transformer_blocks, memory.keys, memory.values, strict=True):
-        tokens = tokens if learned is None else tokens + learned
+    for index, block in enumerate(network.transformer_blocks):
         normed, gate = _modulated(block.norm1, tokens, embedded, temb, row)
+        keys, values = memory.keys[index], memory.values[index]
         tokens = tokens + gate * _attend(block.attn1, normed, (cos, sin), chosen, keys, values)
-        normed, gate = _modulated(block.norm2, tokens, embedded, temb, row)
-        told = block.attn2(chosen.padded(normed), encoder_hidden_states=prompt)
-        tokens = tokens + gate * chosen.listed(told)
+        if text is not None:
+            normed, gate = _modulated(block.norm2, tokens, embedded, temb, row)
+            asked = chosen.padded(normed)[:, None]
+            told = attend_to_text(block.attn2, asked, text.keys[index], text.values[index])
+            tokens = tokens + gate * chosen.listed(told[:, 0])
         normed, gate = _modulated(block.norm3, tokens, embedded, temb, row)
         tokens = tokens + gate * block.ff(normed)
     (normed,) = _modulated(network.norm_out, tokens, embedded, temb, row)
     out = network.proj_out(normed)
     velocity = out.new_zeros(chosen.batch * chosen.tokens, out.shape[-1]).index_copy_(0, chosen.rows, out)
     return unpatched(velocity.unflatten(0, (chosen.batch, -1)), hidden.shape[2:], patch)
-
-
-def patches(places: Tensor, patch: tuple[int, int, int]) -> Tensor:
-    """(B, N, C p_t p_h p_w) of (B, C, T, H, W): a row for each token, as the network's own embedding lays it out."""
-    (t, h, w), (batch, channels, frames, height, width) = patch, places.shape
-    split = places.reshape(batch, channels, frames // t, t, height // h, h, width // w, w)
-    return split.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
-
-
-def unpatched(rows: Tensor, size: torch.Size, patch: tuple[int, int, int]) -> Tensor:
-    """(B, C, T, H, W) of the network's output rows (B, N, p_h p_w p_t C)."""
-    (t, h, w), (frames, height, width) = patch, size
-    split = rows.unflatten(2, (h, w, t, -1)).unflatten(1, (frames // t, height // h, width // w))
-    return split.permute(0, 7, 1, 6, 2, 4, 3, 5).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 def _modulated(
@@ -185,20 +175,5 @@ def _attend(
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
     keys.view(-1, *key.shape[1:]).index_copy_(0, chosen.rows, key)
     values.view(-1, *value.shape[1:]).index_copy_(0, chosen.rows, value)
-    mixed = _mix(*(x.transpose(1, 2) for x in (chosen.padded(query), keys, values))).transpose(1, 2)
+    mixed = attend(*(x.transpose(1, 2) for x in (chosen.padded(query), keys, values))).transpose(1, 2)
     return attention.to_out[0](chosen.listed(mixed).flatten(-2))
-
-
-def rotated(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of x (..., D) by tables of cosines and sines that broadcast to it."""
-    cos, sin = rotation
-    real, imaginary = x.chunk(2, dim=-1)
-    return (x.float() * cos + torch.cat([-imaginary, real], dim=-1).float() * sin).to(x.dtype)
-
-
-def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention (B, heads, n, D) of queries to keys and values (B, heads, N, D)."""
-    if query.device.type == "cpu" and key.shape[2] <= SHORT:
-        weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
-        return weights @ value
-    return nn.functional.scaled_dot_product_attention(query, key, value)

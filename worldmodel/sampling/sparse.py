@@ -130,8 +130,8 @@ class RememberingDenoiser(CheckedDenoiser):
     def __init__(self, denoise: Denoise, x: Tensor, steps: Collection[int] = ()) -> None:
         if not isinstance(denoise, SparseDenoiser):
             raise ValueError(
-                f"denoise: got {type(denoise).__name__}, expected one with remember and partial, as a CosmosDenoiser "
-                "has; use PredictPerturb"
+                f"denoise: got {type(denoise).__name__}, expected one with remember and partial, as those of "
+                "Cosmos-Predict2.5 have; use PredictPerturb"
             )
         super().__init__(denoise, x)
         self._sparse, self._steps = denoise, steps
