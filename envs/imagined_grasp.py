@@ -41,7 +41,7 @@ class GraspReadout:
         fps: frames per second.
     """
 
-    signals = (
+    signals: tuple[str, ...] = (
         "gripper_target",
         "gripper_position",
         "opening",

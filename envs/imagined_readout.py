@@ -6,7 +6,7 @@ the same code that measures MuJoCo's scenes, so that a signal of one name means 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,7 +83,7 @@ def readout_for(env: Any) -> Readout:
     from worldmodel.envs.imagined_ball import BallReadout
     from worldmodel.envs.imagined_grasp import GraspReadout
 
-    makers = {
+    makers: dict[str, Callable[..., Readout]] = {
         "worldmodel/GraphTraversal-v0": BallReadout,
         "worldmodel/Maze-v0": BallReadout,
         "worldmodel/Grasp-v0": GraspReadout,

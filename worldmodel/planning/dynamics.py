@@ -23,7 +23,7 @@ class Futures:
         latents: (K, C, T', H', W') float32 of the last chunk; None of models without.
         signals: name to (K, n, ...), what is known after each action, named as the signals of the environment's
             family; true of MuJoCo, read off the pixels of a world model; None where there is no such reading.
-        after: states of the model (K,) from which each can be continued.
+        after: what the model keeps of K candidates, to show or continue them; ``after.select(rows)`` takes some.
         evaluations: of the model, over all candidates.
     """
 
@@ -40,13 +40,10 @@ class Futures:
     def select(self, rows: np.ndarray) -> Futures:
         """The candidates of these rows, in their order; ``evaluations`` stay those of all."""
         signals = None if self.signals is None else {name: value[rows] for name, value in self.signals.items()}
-        parts = {name: getattr(self, name) for name in ("video", "latents")}
-        chosen = {name: None if value is None else value[rows] for name, value in parts.items()}
-        return replace(self, actions=self.actions[rows], signals=signals, after=_rows(self.after, rows), **chosen)
-
-
-def _rows(after: Any, rows: np.ndarray) -> Any:
-    return after.select(rows) if hasattr(after, "select") else [after[int(row)] for row in rows]
+        video = None if self.video is None else self.video[rows]
+        latents = None if self.latents is None else self.latents[rows]
+        after = self.after.select(rows)
+        return replace(self, actions=self.actions[rows], video=video, latents=latents, signals=signals, after=after)
 
 
 class Dynamics(Protocol):

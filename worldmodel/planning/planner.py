@@ -59,7 +59,9 @@ def begin(space: Space, std: float, guess: np.ndarray | None) -> Search:
     """The state before the first iteration, around ``guess`` (horizon, A) in the spec's units, or mid of the bounds."""
     mean = np.zeros(space.shape) if guess is None else space.knots(np.asarray(guess))
     if mean.shape != space.shape:
-        raise ValueError(f"guess: got shape {np.shape(guess)}, expected ({space.horizon}, {space.shape[1]}); pass one")
+        raise ValueError(
+            f"guess: got shape {mean.shape} of knots, expected those of ({space.horizon}, {space.shape[1]}); pass one"
+        )
     return Search(mean, np.full(space.shape, float(std)), np.zeros((0, *space.shape)))
 
 

@@ -1,0 +1,162 @@
+"""What imagined environments are told and check, and how they judge what was imagined."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from worldmodel.actions import ActionSpec
+from worldmodel.envs.imagined_dream import Chunk, Dreamer, Episode, Reward
+from worldmodel.envs.imagined_starts import EnvStarts, Starts
+
+
+class Imagining:
+    """What both environments are told and check; refuses what cannot be before anything is computed.
+
+    Args:
+        model: a loaded :class:`worldmodel.WorldModel`, or a name for ``worldmodel.load``, which is loaded once.
+        starts: where episodes begin: a Gymnasium id of this package, or any
+            :class:`~worldmodel.envs.imagined_starts.Starts`.
+        horizon: frames of an episode; it is truncated once as many have been imagined.
+        reward: function from a :class:`~worldmodel.envs.imagined_dream.Chunk` to a number; that of the scenes' family,
+            summed over the chunk's frames, if None.
+        success: function from a chunk to a bool; the signal ``success`` of its last frame if None and it is read.
+        terminate: whether an episode ends with success.
+        steps, solver, refine, stop: of the model, see :meth:`worldmodel.WorldModel.rollout`.
+        render_mode: ``rgb_array`` or None.
+        options: fields of the sampler of the environment that ``starts`` names.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        starts: str | Starts,
+        horizon: int,
+        reward: Reward | None,
+        success: Reward | None,
+        terminate: bool,
+        steps: int | None,
+        solver: str,
+        refine: Any,
+        stop: Any,
+        render_mode: str | None,
+        options: dict[str, Any],
+    ) -> None:
+        if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or horizon < 1:
+            raise ValueError(f"horizon: got {horizon!r}, expected a whole number of frames of at least 1; give one")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
+        if options and not isinstance(starts, str):
+            raise ValueError(f"options: got {', '.join(options)}, expected none beside starts that are made; drop them")
+        self.starts: Starts = EnvStarts(starts, **options) if isinstance(starts, str) else starts
+        for name, function in (("reward", reward), ("success", success)):
+            if function is not None and not callable(function):
+                raise ValueError(f"{name}: got {function!r}, expected a function of a Chunk, or None; give one")
+        if reward is None and self.starts.family is None:
+            raise ValueError(
+                "reward: got None for pictures of which nothing is known, expected a function of the imagined chunk; "
+                "give one, or begin in an environment of worldmodel.envs"
+            )
+        self.model = matched(_loaded(model) if isinstance(model, str) else model, self.starts.action_spec)
+        self.action_spec: ActionSpec = self.model.backend.action_spec
+        self.model.check_options(steps, solver, refine, 1)
+        self.starts.fit(self.model.recipe.image_size, self.model.recipe.fps)
+        choices = {"steps": steps, "solver": solver, "refine": refine, "stop": stop}
+        self.dreamer = Dreamer(self.model, choices)
+        self.horizon, self.terminate, self._reward, self._success = int(horizon), terminate, reward, success
+
+    def observation_space(self) -> gym.spaces.Dict:
+        """``pixels`` (H, W, 3) uint8, the last frame, and what is read off the frames."""
+        pixels = gym.spaces.Box(0, 255, (*self.model.recipe.image_size, 3), np.uint8)
+        return gym.spaces.Dict({**self.starts.spaces, "pixels": pixels})
+
+    def action_space(self) -> gym.spaces.Box:
+        """Chunks (n, A) in the units of the action spec."""
+        shape, spec = (self.dreamer.actions, 1), self.action_spec
+        low, high = np.tile(np.array(spec.low, np.float32), shape), np.tile(np.array(spec.high, np.float32), shape)
+        return gym.spaces.Box(low, high, dtype=np.float32)
+
+    def check_actions(self, actions: Any, num: int) -> np.ndarray:
+        """Actions (num, n, A) as float64, or a refusal."""
+        checked = self.action_spec.check(actions)
+        expected = (num, self.dreamer.actions, len(self.action_spec.names))
+        if checked.shape != expected:
+            raise ValueError(f"action: got shape {checked.shape}, expected {expected}; pass a chunk an environment")
+        return checked
+
+    def begin(self, rng: np.random.Generator, options: dict[str, Any]) -> Episode:
+        """A new episode; the seed of its noise is drawn from ``rng`` too."""
+        start = self.starts.draw(rng, options)
+        return self.dreamer.begin(start, int(rng.integers(2**31)))
+
+    def observe(self, episode: Episode) -> dict[str, np.ndarray]:
+        """Observation of an episode as it stands; nothing in it is shared with it."""
+        beside = {
+            name: np.clip(episode.observation[name], space.low, space.high).astype(space.dtype)
+            for name, space in self.starts.spaces.items()
+        }
+        return {**beside, "pixels": episode.frame.copy()}
+
+    def judge(self, episode: Episode, chunk: Chunk) -> tuple[float, bool, bool, bool]:
+        """Reward, success, terminated and truncated after a chunk."""
+        if self._reward is not None:
+            reward = float(self._reward(chunk))
+        else:
+            reward = float(np.sum(self.starts.family.reward(chunk.signals)))
+        if self._success is not None:
+            success = bool(self._success(chunk))
+        else:
+            success = bool(chunk.signals["success"][-1]) if "success" in chunk.signals else False
+        if not np.isfinite(reward):
+            raise ValueError(f"reward: got {reward}, expected a finite number; look at what the function returns")
+        return reward, success, self.terminate and success, chunk.ended or episode.frames >= self.horizon
+
+
+def info_of(episode: Episode, chunk: Chunk | None, success: bool) -> dict[str, Any]:
+    """What is known of an episode beside its observation: signals of the last frame, and what imagining took."""
+    signals = {} if chunk is None else {name: np.copy(value[-1]) for name, value in chunk.signals.items()}
+    return {
+        **{name: value if value.ndim else value.item() for name, value in signals.items()},
+        "is_success": success,
+        "frames": episode.frames,
+        "video": episode.frame[None].copy() if chunk is None else chunk.video.copy(),
+        "model_calls": 0 if chunk is None else 1,
+        "evaluations": 0 if chunk is None else chunk.evaluations,
+        "seconds": 0.0 if chunk is None else chunk.seconds,
+        "uncertainty": float("nan") if chunk is None else chunk.uncertainty,
+    }
+
+
+def matched(model: Any, spec: ActionSpec | None) -> Any:
+    """The model with actions that mean what those of a spec do; any model with actions where there is no spec.
+
+    Raises:
+        ValueError: it takes no actions, or others.
+    """
+    from worldmodel.backends.domains import differences
+
+    own = model.backend.action_spec
+    if own is not None and (spec is None or not differences(own, spec)):
+        return model
+    if spec is not None and model.recipe.domains:
+        return model.conditioned(domain=spec)
+    if own is None:
+        raise ValueError(
+            f"model: got {model.recipe.name}, which takes no actions, expected one that does; load another, or train "
+            "one on this environment"
+        )
+    assert spec is not None
+    raise ValueError(
+        f"model: got actions of {model.recipe.name} that differ from those of the environment: "
+        f"{'; '.join(differences(own, spec))}; convert them, or load a model of this robot"
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str) -> Any:
+    import worldmodel
+
+    return worldmodel.load(name)
