@@ -16,3 +16,11 @@ for _name, _module in _MODULES.items():
         entry_point=f"worldmodel.envs.{_module}:{_name}Env",
         vector_entry_point=f"worldmodel.envs.{_module}:{_name}VectorEnv",
     )
+for _name in ("GraphTraversal", "Grasp", "Maze"):
+    gym.register(
+        id=f"worldmodel/Imagined{_name}-v0",
+        entry_point="worldmodel.envs.imagined:ImaginedEnv",
+        vector_entry_point="worldmodel.envs.imagined_vector:ImaginedVectorEnv",
+        kwargs={"starts": f"worldmodel/{_name}-v0"},
+        nondeterministic=True,  # equal up to float rounding on a GPU
+    )
