@@ -131,7 +131,8 @@ def environment_id(name: str) -> str:
 
     import worldmodel.envs  # noqa: F401  registers the ids
 
-    ids = [spec.id for spec in gym.registry.values() if spec.namespace == "worldmodel"]
+    own = (spec for spec in gym.registry.values() if spec.namespace == "worldmodel")
+    ids = [spec.id for spec in own if not spec.name.startswith("Imagined")]  # those are no ground truth
     by_name = {_short_name(each): each for each in ids}
     if name not in ids and name not in by_name:
         raise ValueError(f"env: got {name!r}, expected one of {', '.join(by_name)}; choose one of them")

@@ -13,7 +13,7 @@ import worldmodel.envs  # noqa: F401  registers the ids
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.episodes import is_key
 
-IDS = sorted(name for name in gym.registry if name.startswith("worldmodel/"))
+IDS = sorted(name for name in gym.registry if name.startswith("worldmodel/") and "Imagined" not in name)
 CLIP = {"image_size": 32, "num_frames": 4}
 
 

@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import worldmodel.envs  # noqa: F401  registers the ids
 
-IDS = sorted(name for name in gym.registry if name.startswith("worldmodel/"))
+IDS = sorted(name for name in gym.registry if name.startswith("worldmodel/") and "Imagined" not in name)
 NUM = 3
 CLIP = {"num_frames": 4, "image_size": 16}
 BY_MASK = np.array([False, True, False])
