@@ -5,7 +5,7 @@
 For each batch size of the model: the time of a whole run, the share of it that is spent outside the model (the solver,
 the masks, the noise and the checks), and the evaluations and the wall time over those of plain Euler. "cost" is in full
 evaluations: where refinement is sparse, a part of one counts as that part. The last table is of a random Cosmos
-transformer of 47 M parameters and 1280 tokens, in which a given share of the tokens is uncertain. Times are the best of
+transformer of 52 M parameters and 1280 tokens, in which a given share of the tokens is uncertain. Times are the best of
 several runs. Scenes are free fall, on which the embedded model is certain of most places, as it was trained for; on
 pictures of anything else nothing is certain, and sparse refinement costs what dense does.
 """
