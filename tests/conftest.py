@@ -56,3 +56,32 @@ def pipeline_folder(tmp_path_factory):
     )
     recipe = Recipe("random", (32, 32), 9, 16.0, steps=4)
     return save_pipeline(tmp_path_factory.mktemp("pipelines") / "random", transformer, vae, recipe)
+
+
+@pytest.fixture(scope="session")
+def robot_folder(tmp_path_factory):
+    """A random pipeline of the embedded kind that takes the actions of the ball and of the Fetch gripper."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel
+    from worldmodel.backends.domains import Domain
+    from worldmodel.backends.recipe import Recipe
+    from worldmodel.envs.ball import velocity_commands
+    from worldmodel.envs.grasp import GraspEnv
+    from worldmodel.training.tiny import save_pipeline
+    from worldmodel.training.transformer import TINY_TRANSFORMER
+
+    torch.manual_seed(0)
+    small = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16, "mlp_ratio": 2.0}
+    transformer = ActionCosmosTransformer3DModel(**{**TINY_TRANSFORMER, **small})
+    vae = AutoencoderKLWan(
+        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
+    ball, fetch = velocity_commands(0.6, 16.0), GraspEnv().action_spec
+    domains = (
+        Domain("ball", ball, (0, 1), ((-0.5, 0.5),) * 2),
+        Domain("fetch", fetch, (2, 3, 4, 5), ((-0.04, 0.04),) * 3 + ((0.0, 0.1),)),
+    )
+    recipe = Recipe("robots", (32, 32), 9, 16.0, steps=2, domains=domains)
+    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "robots", transformer, vae, recipe)

@@ -134,6 +134,7 @@ def rollout(
     tail: Literal["refuse", "cut"] = "refuse",
     handover: Literal["frame", "frames", "latent"] = "frame",
     stop_limit: float | None = None,
+    told: bool = True,
     seed: int = 0,
     batch_size: int = 32,
 ) -> None:
@@ -151,20 +152,24 @@ def rollout(
         tail: cut imagines a last chunk that the horizon does not fill whole, and drops what is beyond.
         handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
         stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
+        told: tell a model that takes actions those of the clips, where they have any.
         seed: added to the seed of every clip.
         batch_size: clips denoised at once.
     """
     import worldmodel
-    from worldmodel.imagine import imagine
+    from worldmodel.imagine import imagine, range_lines
     from worldmodel.over_refinement import warning
     from worldmodel.sampling import PredictPerturb
     from worldmodel.stopping import StopRule
     from worldmodel.storage import EpisodeStore
 
     refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
+    loaded, clips = worldmodel.load(model), EpisodeStore.open(truth, "truth")
+    for line in range_lines(loaded, clips) if told else ():
+        print(line)
     store = imagine(
-        worldmodel.load(model),
-        EpisodeStore.open(truth, "truth"),
+        loaded,
+        clips,
         out,
         steps=steps,
         solver=solver,
@@ -173,6 +178,7 @@ def rollout(
         tail=tail,
         handover=handover,
         stop=None if stop_limit is None else StopRule(stop_limit),
+        told=told,
         seed=seed,
         batch_size=batch_size,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from worldmodel.backends.domains import choose
 from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
@@ -30,6 +31,7 @@ def imagine(
     tail: str = "refuse",
     handover: str = "frame",
     stop: StopRule | None = None,
+    told: bool = True,
     seed: int = 0,
     batch_size: int = 32,
     label: str = "rollout",
@@ -46,18 +48,25 @@ def imagine(
         truth: store of recorded clips; keys: which of them, all if None.
         out: folder of the rollout store.
         steps, solver, refine, horizon, tail, handover, stop, batch_size: see :meth:`WorldModel.rollout`.
+        told: whether a model that takes actions is told those of the clips, where they have any.
         seed: added to the seed of every clip.
         label: of the progress bar.
 
     Raises:
         StoreError: ``out`` holds something else, or rollouts of other settings or another truth.
-        ValueError: an option is malformed; nothing has been written then.
+        ValueError: an option is malformed, or the clips' actions are none of those that the model knows; nothing has
+            been written then.
     """
     model.check_options(steps, solver, refine, batch_size)
     check_seeds([seed])
     options: dict[str, Any] = {"steps": steps, "solver": solver, "refine": refine, "handover": handover, "stop": stop}
     frames = 1 + model.check_horizon(horizon, tail, handover)
     keys = _check_truth(model, truth, keys, frames)
+    spec = truth.action_spec(keys[0]) if told else None
+    if spec is not None and (model.recipe.domains or model.backend.action_spec is not None):
+        model = model.conditioned(domain=spec)
+    else:
+        spec = None
     settings = {**model.provenance(**options), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 
@@ -65,7 +74,8 @@ def imagine(
         return model.stream(
             np.stack([truth.array(key, "video").data[0] for key in batch]),
             seeds=[seed + (truth.attributes(key)["seed"] or 0) for key in batch],
-            horizon=horizon,
+            actions=None if spec is None else np.stack([truth.array(key, "actions").data for key in batch]),
+            horizon=horizon if spec is None else frames - 1,
             tail=tail,
             **options,
         )
@@ -79,6 +89,22 @@ def imagine(
             stream.close()
 
     return _complete(store, keys, batch_size, label, write)
+
+
+def range_lines(model: WorldModel, truth: EpisodeStore) -> list[str]:
+    """How the clips' actions lie in the range of those that the model was trained on, a line for each number."""
+    keys = truth.keys()
+    spec = truth.action_spec(keys[0]) if keys else None
+    if spec is None or not model.recipe.domains:
+        return []
+    told = model.conditioned(domain=spec)
+    actions = np.concatenate([truth.array(key, "actions").data for key in keys])
+    usual = dict(zip(spec.names, choose(model.recipe.domains, spec).usual, strict=True))
+    return [
+        f"actions: {name} {share:.1%} outside {usual[name][0]:.3g} to {usual[name][1]:.3g} {unit}, where 98 % of the "
+        "training data lay"
+        for (name, share), unit in zip(told.range_report(actions).items(), spec.units, strict=True)
+    ]
 
 
 def reconstruct(

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from worldmodel.actions import held
 from worldmodel.backends.cosmos25 import refuse_actions
+from worldmodel.backends.domains import choose, unusual
 from worldmodel.backends.families import load_backend
 from worldmodel.backends.hub import is_hub_id
 from worldmodel.backends.licences import Guardrails
@@ -143,9 +144,6 @@ class WorldModel:
                 batches.append(in_sequence(pieces))
                 bar.update(planned * min(first + batch_size, len(state)) - bar.n)
         whole = replace(side_by_side(batches), seconds=time.monotonic() - started)
-        if actions is not None:
-            unknown = np.full((len(state), max(0, state.frames.shape[1] - 1), actions.shape[2]), np.nan)
-            whole = replace(whole, actions=np.concatenate([unknown, actions], axis=1))
         return whole if horizon is None else whole.cut(state.frames.shape[1] + horizon)
 
     def stream(
@@ -179,6 +177,21 @@ class WorldModel:
                 left = None if left is None else left - piece.video.shape[1]
 
         return pieces()
+
+    def range_report(self, actions: np.ndarray) -> dict[str, float]:
+        """Share of actions (..., A) beyond the 1 % and 99 % quantiles of the training data, for each number by name.
+
+        Raises:
+            ValueError: the actions are malformed, or nothing is known of the training data's.
+        """
+        refuse_actions(self.backend, actions)
+        spec = self.backend.action_spec
+        if spec is None or not self.recipe.domains:
+            raise ValueError(
+                f"actions: got some for {self.recipe.name}, of whose training actions no range is known; compare them "
+                "with its data"
+            )
+        return unusual(choose(self.recipe.domains, spec), spec.check(actions))
 
     def start(self, frames: np.ndarray | None, *, seeds: Sequence[int] | np.ndarray) -> State:
         """The state before the first chunk; for the arguments see :meth:`rollout`.
@@ -306,12 +319,16 @@ class WorldModel:
     ) -> Iterator[Rollout]:
         """One piece of the rollout a chunk; the first begins with the given frames."""
         for index in range(chunks):
-            started, new = time.monotonic(), self.recipe.num_frames - state.frames.shape[1]
+            given = state.frames.shape[1]
+            started, new = time.monotonic(), self.recipe.num_frames - given
             own = None if actions is None else self._held(actions[:, :new], new)
             actions = None if actions is None else actions[:, new:]
             state, chunk = imagine_chunk(self.backend, state, settings, advance, own)
             common = self._common(state, settings, seconds=time.monotonic() - started)
             piece = chunk.rollout(index == 0, settings.stop is not None, **common)
+            if own is not None:
+                unknown = np.full((len(own), max(0, given - 1) * (index == 0), own.shape[2]), np.nan)
+                piece = replace(piece, actions=np.concatenate([unknown, own], axis=1))
             yield piece if keep_latents else replace(piece, latents=None)
 
     def _common(self, state: State, settings: Settings, seconds: float = float("nan")) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Rollout:
     fps: float  # frames per second of model time
     seeds: np.ndarray  # (B,) int64
     nfe: np.ndarray  # (B,) int64, model evaluations spent on each sample
-    actions: np.ndarray | None = None  # (B, T-1, A), or None for image-conditioned models
+    actions: np.ndarray | None = None  # (B, T-1, A), nan between given frames; None where nothing was told of them
     latents: np.ndarray | None = None  # (B, C, T', H', W') float32, or None when not kept
     seconds: float = float("nan")  # wall-clock time of the whole batch
     provenance: dict[str, Any] = field(default_factory=dict)  # JSON: model, weights, sampler, versions
@@ -47,7 +47,8 @@ class Rollout:
 
     def cut(self, frames: int) -> Rollout:
         """The first ``frames`` frames of each video; latents stay whole."""
-        actions = None if self.actions is None else self.actions[:, : max(frames - 1, 0)]
+        dropped = max(0, self.video.shape[1] - frames)
+        actions = None if self.actions is None else self.actions[:, : max(self.actions.shape[1] - dropped, 0)]
         ends = None if self.ends is None else np.minimum(self.ends, frames)
         return dataclasses.replace(self, video=self.video[:, :frames], actions=actions, ends=ends)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import zarr
 from zarr.storage import LocalStore
 
+from worldmodel.actions import ActionSpec
 from worldmodel.rollout import Rollout
 from worldmodel.storage import rollout_episode, truth_episode
 from worldmodel.storage.arrays import Array, read_array, write_array
@@ -122,6 +123,12 @@ class EpisodeStore:
         """One array of a complete episode, with its dimension names and attributes."""
         self.attributes(key)
         return read_array(self._store, key, name)
+
+    def action_spec(self, key: str) -> ActionSpec | None:
+        """Of the actions of a complete truth episode; None where nothing acts."""
+        if "actions" not in self.attributes(key)["arrays"]:
+            return None
+        return ActionSpec.from_json(self.array(key, "actions").attributes["spec"])
 
     def write_truth(self, key: str, truth: Truth, *, seed: int | None = None, policy: str | None = None) -> None:
         """Write a clip with all that the simulator knows, the seed of its scene and the name of its policy."""

@@ -90,19 +90,13 @@ def _read(folder: Path) -> ClipSet:
     if not keys:
         raise ValueError(f"data: got no finished clip in {folder}, expected some; run worldmodel collect")
     first, last = (store.attributes(key) for key in (keys[0], keys[-1]))
-    spec = _spec(store, keys[0])
+    spec = store.action_spec(keys[0])
     video = read_videos(folder, keys)
     focus = read_segmentations(folder, keys) > 0
     focus |= _moved(video)
     actions = None if spec is None else read_actions(folder, keys)
     env = str(store.settings.get("env", folder.name))
     return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, (first["seed"], last["seed"]))
-
-
-def _spec(store: EpisodeStore, key: str) -> ActionSpec | None:
-    if not (store.path / key / "actions").is_dir():
-        return None
-    return ActionSpec.from_json(store.array(key, "actions").attributes["spec"])
 
 
 def _moved(video: np.ndarray) -> np.ndarray:

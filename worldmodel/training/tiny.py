@@ -119,9 +119,7 @@ def train_tiny(
     return save_pipeline(out / "pipeline", transformer, vae, recipe)
 
 
-def save_pipeline(
-    folder: Path, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, recipe: Recipe
-) -> Path:
+def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, recipe: Recipe) -> Path:
     """Write a pipeline folder as the hub has it, weights in bf16 safetensors."""
     for part, name in ((transformer, "transformer"), (vae, "vae")):
         rounded = copy.deepcopy(part).cpu().bfloat16()
