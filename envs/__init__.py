@@ -9,7 +9,13 @@ import gymnasium as gym
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 
-_MODULES = {"FreeFall": "free_fall", "Grasp": "grasp", "GraphTraversal": "traversal", "Maze": "maze"}
+_MODULES = {
+    "FreeFall": "free_fall",
+    "Grasp": "grasp",
+    "GraphTraversal": "traversal",
+    "Maze": "maze",
+    "Room": "room",
+}
 for _name, _module in _MODULES.items():
     gym.register(
         id=f"worldmodel/{_name}-v0",
