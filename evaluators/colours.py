@@ -53,17 +53,21 @@ def learn(image: np.ndarray, mask: np.ndarray, empty: np.ndarray, name: str) -> 
         )
     direction = colour / strength
     across = np.cross(direction, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
-    background = empty[None].astype(np.float32)
-    return Appearance(direction, across, _along(background, direction)[0], _along(background, across)[0], strength)
+    background = empty.astype(np.float32)
+    return Appearance(direction, across, _along(background, direction), _along(background, across), strength)
 
 
-def membership(video: np.ndarray, looks: Appearance) -> np.ndarray:
-    """Share (T, H, W) float32 of each pixel that shows the object, 0 to about 1, before shading is removed.
+def membership(frame: np.ndarray, *looks: Appearance) -> list[np.ndarray]:
+    """Share (H, W) float32 of each pixel of a frame that shows an object, before shading is removed; one for each.
 
-    m = max(a - HUE_PENALTY |b|, 0) / strength, a and b being the chroma along and across the
-    object's own that is not the background's.
+    m = max(a - HUE_PENALTY |b|, 0) / strength, about 0 to 1, a and b being the chroma along and
+    across the object's own that is not the background's.
     """
-    pixels = video.astype(np.float32)
+    pixels = frame.astype(np.float32)
+    return [_membership(pixels, each) for each in looks]
+
+
+def _membership(pixels: np.ndarray, looks: Appearance) -> np.ndarray:
     along, across = _along(pixels, looks.direction), _along(pixels, looks.across)
     along -= looks.background
     across -= looks.background_across
@@ -91,9 +95,6 @@ def _chroma(image: np.ndarray) -> np.ndarray:
     return image - image.mean(axis=-1, keepdims=True)
 
 
-def _along(video: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Chroma (T, H, W) float32 of (T, H, W, 3) float32 in a direction without grey part, so that grey falls out."""
-    frames, height, width, _ = video.shape
-    # As one tall picture, which OpenCV handles several times as fast as NumPy's product.
-    tall = video.reshape(frames * height, width, 3)
-    return cv2.transform(tall, direction[None]).reshape(frames, height, width)
+def _along(pixels: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Chroma (H, W) float32 of (H, W, 3) float32 in a direction without grey part, so that grey falls out."""
+    return cv2.transform(pixels, direction[None])  # several times as fast as NumPy's product

@@ -211,5 +211,9 @@ def _near_others(tracks: Tracks, truth: Truth) -> np.ndarray:
         return np.zeros(len(tracks), dtype=bool)
     side = 2 * APART_PX + 1
     kernel = np.ones((side, side), np.uint8)
-    grown = [cv2.dilate(mask.astype(np.uint8), kernel).astype(bool) for mask in tracks.mask]
-    return np.array([(labels[mask] > 1).any() for labels, mask in zip(truth.segmentation, grown, strict=True)])
+    others = (truth.segmentation > 1).view(np.uint8)
+    near = [
+        cv2.countNonZero(cv2.bitwise_and(cv2.dilate(mask.view(np.uint8), kernel), other)) > 0
+        for mask, other in zip(tracks.mask, others, strict=True)
+    ]
+    return np.array(near)

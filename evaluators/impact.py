@@ -76,9 +76,8 @@ def find_landing(
             break
     if fall.going_on(last[0]) - misfit.min() < MIN_GAIN * tolerance**2:
         return None
-    (weights,), _ = fall.bounce(np.array([landing]), last)
-    after, before = -(weights[1] * landing + weights[2]), weights[1] * landing
-    return Landing((fall.start + landing) / fps, fall.start / fps, float(max(0.0, after / before)))
+    restitution = max(0.0, fall.restitution(landing, int(last[0])))
+    return Landing((fall.start + landing) / fps, fall.start / fps, restitution)
 
 
 class _Path:
@@ -89,9 +88,10 @@ class _Path:
         seen = np.isfinite(path) & (frames >= start)
         self.start, self.times = start, frames[seen] - start  # frames
         self.values = path[seen] - path[seen][:1]
-        self._t = [_cumulative(self.times**power) for power in range(5)]
-        self._y = [_cumulative(self.values * self.times**power) for power in range(3)]
-        self._yy = _cumulative(self.values**2)
+        powers = self.times ** np.arange(5)[:, None]
+        terms = np.concatenate([powers, self.values * powers[:3], self.values[None] ** 2])
+        # Sums of the first 0 to n terms: of 1, t .. t^4, of y, y t, y t^2, and of y^2.
+        self._sums = np.concatenate([np.zeros((len(terms), 1)), np.cumsum(terms, axis=1)], axis=1)
 
     def count(self, when: np.ndarray) -> np.ndarray:
         """Number (K,) of seen frames up to and with each time."""
@@ -102,37 +102,23 @@ class _Path:
         last = self.count(when + AFTER) if last is None else last
         first = self.count(when)
         enough = (last - first >= 2) & (first >= 2)
+        before, after = self._sums.take(first, axis=1), self._sums.take(last, axis=1)
         best = np.full(len(when), np.inf)
-        for fit in (self.bounce, self.rest):
-            weights, misfit = fit(when, last)
-            acceleration = weights[:, 1]
+        for fit in (_bounce, _rest):
+            weights, misfit = fit(when, before, after)
+            acceleration = weights[1]
             landed = enough & (0.5 * acceleration * when**2 >= min_fall)
-            if weights.shape[1] == 3:
-                landed &= -weights[:, 2] >= MIN_JUMP * acceleration * when
+            if len(weights) == 3:
+                landed &= -weights[2] >= MIN_JUMP * acceleration * when
             best = np.minimum(best, np.where(landed, misfit, np.inf))
         return best
 
-    def bounce(self, when: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (K, 3) of 1, t^2 / 2 and max(t - s, 0), and squared residuals (K,), of the first ``last`` frames."""
-        t, y, first, s = self._t, self._y, self.count(when), when
-        n, t1, t2, t3 = (each[last] - each[first] for each in t[:4])
-        y0, y1 = (each[last] - each[first] for each in y[:2])
-        normal = np.empty((len(s), 3, 3))
-        normal[:, 0, 0], normal[:, 0, 1], normal[:, 0, 2] = t[0][last], t[2][last] / 2, t1 - s * n
-        normal[:, 1, 1], normal[:, 1, 2] = t[4][last] / 4, (t3 - s * t2) / 2
-        normal[:, 2, 2] = t2 - 2 * s * t1 + s**2 * n
-        right = np.stack([y[0][last], y[2][last] / 2, y1 - s * y0], axis=1)
-        return _solve(normal, right, self._yy[last])
-
-    def rest(self, when: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (K, 2) of 1 and min(t, s)^2 / 2, and squared residuals (K,), of the first ``last`` frames."""
-        t, y, first, s = self._t, self._y, self.count(when), when
-        n = t[0][last] - t[0][first]
-        normal = np.empty((len(s), 2, 2))
-        normal[:, 0, 0], normal[:, 0, 1] = t[0][last], (t[2][first] + s**2 * n) / 2
-        normal[:, 1, 1] = (t[4][first] + s**4 * n) / 4
-        right = np.stack([y[0][last], (y[2][first] + s**2 * (y[0][last] - y[0][first])) / 2], axis=1)
-        return _solve(normal, right, self._yy[last])
+    def restitution(self, landing: float, last: int) -> float:
+        """Speed after over speed before a bounce at a time, from the first ``last`` frames; negative if it falls on."""
+        when = np.array([landing])
+        before, after = self._sums[:, self.count(when)], self._sums[:, [last]]
+        _, acceleration, jump = (float(weight[0]) for weight in _bounce(when, before, after)[0])
+        return -(acceleration * landing + jump) / (acceleration * landing)
 
     def going_on(self, last: int) -> float:
         """Squared residual of the best path with constant acceleration that never slows its descent."""
@@ -145,15 +131,57 @@ class _Path:
         return float(((design[:, :columns] @ weights - self.values[:last]) ** 2).sum())
 
 
-def _cumulative(terms: np.ndarray) -> np.ndarray:
-    """Sums (n + 1,) of the first 0 to n terms."""
-    return np.concatenate([[0.0], np.cumsum(terms)])
+def _bounce(when: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights (K,) of 1, t^2 / 2 and max(t - s, 0), and squared residuals (K,).
+
+    Args:
+        when: (K,) candidates s.
+        before, after: (9, K) sums of a path over the frames up to s, and over all that are explained.
+    """
+    n, t1, t2, t3, _, y0, y1 = (after - before)[:7]
+    normal = [
+        [after[0], after[2] / 2, t1 - when * n],
+        [after[4] / 4, (t3 - when * t2) / 2],
+        [t2 - 2 * when * t1 + when**2 * n],
+    ]
+    return _solve(normal, [after[5], after[7] / 2, y1 - when * y0], after[8])
 
 
-def _solve(normal: np.ndarray, right: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (K, P) of the normal equations, of which the upper triangle is given, and squared residuals (K,)."""
-    for row in range(1, normal.shape[1]):
-        normal[:, row, :row] = normal[:, :row, row]
-    weights = np.linalg.solve(normal + 1e-9 * np.eye(normal.shape[1]), right[..., None])[..., 0]
-    misfit = squares - (2 * right * weights).sum(axis=1) + np.einsum("kp,kpq,kq->k", weights, normal, weights)
+def _rest(when: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights (K,) of 1 and min(t, s)^2 / 2, and squared residuals (K,); arguments as of a bounce."""
+    n, squared = after[0] - before[0], when**2
+    normal = [[after[0], (before[2] + squared * n) / 2], [(before[4] + squared**2 * n) / 4]]
+    right = [after[5], (before[7] + squared * (after[5] - before[5])) / 2]
+    return _solve(normal, right, after[8])
+
+
+def _solve(
+    normal: list[list[np.ndarray]], right: list[np.ndarray], squares: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Weights, P of (K,), of K systems of P normal equations, and squared residuals (K,).
+
+    Solved by elimination, all K at once, which for few unknowns is many times faster than LAPACK.
+
+    Args:
+        normal: P rows of the upper triangle, each entry (K,).
+        right: P right sides (K,).
+        squares: (K,) sums of squared values.
+    """
+    number = len(right)
+    rows = [[row[0] + 1e-9, *row[1:]] for row in normal]
+    values = list(right)
+    for i in range(number - 1):
+        for j in range(i + 1, number):
+            share = rows[i][j - i] / rows[i][0]
+            rows[j] = [entry - share * rows[i][j - i + k] for k, entry in enumerate(rows[j])]
+            values[j] = values[j] - share * values[i]
+    weights: list[np.ndarray] = []  # the last unknown first
+    for i in reversed(range(number)):
+        known = sum((entry * w for entry, w in zip(rows[i][1:], reversed(weights), strict=True)), np.float64(0.0))
+        weights.append((values[i] - known) / rows[i][0])
+    weights.reverse()
+    misfit = squares.copy()
+    for i, (row, w) in enumerate(zip(normal, weights, strict=True)):
+        twice = sum((2 * entry * other for entry, other in zip(row[1:], weights[i + 1 :], strict=True)), row[0] * w)
+        misfit += w * (twice - 2 * right[i])
     return weights, np.maximum(misfit, 0.0)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from worldmodel.evaluators.checks import check_mask
+from worldmodel.evaluators.counts import count_pixels, mean_place
 
 
 def pisa_scores(true_masks: np.ndarray, masks: np.ndarray, *, true_fps: float, fps: float) -> dict[str, float]:
@@ -25,7 +26,7 @@ def pisa_scores(true_masks: np.ndarray, masks: np.ndarray, *, true_fps: float, f
     a, b = true_masks[pairs], masks[: len(pairs)]
     both = [_crop(*pair) for pair in zip(a, b, strict=True)]
     return {
-        "pisa_l2": _nanmean(np.abs(_centroids(a) - _centroids(b))) / scale,
+        "pisa_l2": _nanmean(np.abs(mean_place(*count_pixels(a)) - mean_place(*count_pixels(b)))) / scale,
         "pisa_cd": _nanmean([_chamfer(a, b) for a, b in both]) / scale,
         "pisa_iou": float(np.mean([_iou(a, b) for a, b in both])),
     }
@@ -39,20 +40,9 @@ def pair_frames(true_frames: int, frames: int, true_fps: float, fps: float) -> n
 
 def _crop(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both masks within the box that holds both, which changes none of the numbers."""
-    either = a | b
-    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
-    if not len(rows):
-        return a, b
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return a[box], b[box]
-
-
-def _centroids(masks: np.ndarray) -> np.ndarray:
-    """Means (T, 2) px of the column and row indices of masks (T, H, W); nan of an empty one."""
-    in_rows, in_columns = np.count_nonzero(masks, axis=2), np.count_nonzero(masks, axis=1)
-    sums = np.stack([in_columns @ np.arange(masks.shape[2]), in_rows @ np.arange(masks.shape[1])], axis=1)
-    area = in_rows.sum(axis=1)[:, None]
-    return np.where(area > 0, sums / np.maximum(area, 1), np.nan)
+    left, top, width, height = cv2.boundingRect((a | b).view(np.uint8))
+    box = slice(top, top + height), slice(left, left + width)
+    return (a[box], b[box]) if width else (a, b)
 
 
 def _chamfer(a: np.ndarray, b: np.ndarray) -> float:
@@ -61,7 +51,7 @@ def _chamfer(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _mean_distance(start: np.ndarray, target: np.ndarray) -> float:
-    distance = cv2.distanceTransform((~target).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = cv2.distanceTransform((~target).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float(distance[start].mean(dtype=np.float64))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.falling import GRIPPER, centroid_sigma_px
@@ -90,18 +91,12 @@ def follow_part(video: np.ndarray, mask: np.ndarray, first_frame: np.ndarray | N
     check_mask("mask", mask, video.shape[1:3])
     first = video[0] if first_frame is None else np.asarray(first_frame)
     reach = max(4, int(np.ceil(SEARCH * len(mask))))
-    weight = _grow(mask, 1)
-    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    part, weight = first[box].astype(np.float32), weight[box].astype(np.float32)
-    limit = CHANGE**2 * 3 * weight.sum()
+    part = _Part(first, _grow(mask, 1), reach)
     shifts, last = np.full((len(video), 2), np.nan), np.zeros(2, dtype=int)  # last is (row, column)
     for t, frame in enumerate(video):
-        # Beyond the edge a part is taken to go on, as an arm does that comes from outside.
-        around = _window(frame, box, last, reach)
-        squares = cv2.matchTemplate(around, part, cv2.TM_SQDIFF, mask=np.repeat(weight[..., None], 3, axis=2))
+        squares = part.difference(frame, last)
         row, column = divmod(int(squares.argmin()), squares.shape[1])
-        if squares[row, column] > limit or not (0 < row < 2 * reach and 0 < column < 2 * reach):
+        if squares[row, column] > part.limit or not (0 < row < 2 * reach and 0 < column < 2 * reach):
             continue
         fine = _vertex(squares[:, column], row), _vertex(squares[row], column)
         shifts[t] = np.add(last[::-1], np.subtract(fine[::-1], reach))
@@ -109,11 +104,45 @@ def follow_part(video: np.ndarray, mask: np.ndarray, first_frame: np.ndarray | N
     return shifts
 
 
-def _window(frame: np.ndarray, box: tuple[slice, slice], last: np.ndarray, reach: int) -> np.ndarray:
-    height, width = frame.shape[:2]
-    rows = np.clip(np.arange(box[0].start - reach, box[0].stop + reach) + last[0], 0, height - 1)
-    columns = np.clip(np.arange(box[1].start - reach, box[1].stop + reach) + last[1], 0, width - 1)
-    return frame[rows[:, None], columns[None]].astype(np.float32)
+class _Part:
+    """Some pixels of a picture (H, W, 3) uint8, to be looked for in others within ``reach`` px.
+
+    The sum over its pixels of (frame - part)^2 is that of frame^2, less twice the product of both,
+    plus a constant; both sums are taken for all offsets at once by Fourier transforms.
+    """
+
+    def __init__(self, first: np.ndarray, inside: np.ndarray, reach: int) -> None:
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        self.reach = reach
+        self.place = np.array([rows[0], columns[0]])
+        self.box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        weight = inside[self.box].astype(np.float32)
+        self.middle = np.float32(first[self.box][inside[self.box]].mean())  # smaller numbers are kept more exactly
+        part = (first[self.box] - self.middle) * weight[..., None]
+        self.limit = CHANGE**2 * 3 * weight.sum()
+        self.constant = float((part**2).sum())
+        self.window = tuple(length + 2 * reach for length in weight.shape)
+        self.size = tuple(next_fast_len(length, real=True) for length in self.window)
+        kernels = np.stack([*(-2 * np.moveaxis(part, -1, 0)), weight])
+        self.spectrum = rfft2(kernels, self.size).conj()
+
+    def difference(self, frame: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Sums of squares (2 reach + 1, 2 reach + 1) at each offset from where the part was ``last``, (2,) px."""
+        height, width = frame.shape[:2]
+        # Beyond the edge a part is taken to go on, as an arm does that comes from outside.
+        first = self.place - self.reach + last
+        rows, columns = (
+            np.clip(np.arange(start, start + length), 0, limit - 1)
+            for start, length, limit in zip(first, self.window, (height, width), strict=True)
+        )
+        around = frame.take(rows, axis=0).take(columns, axis=1)
+        layers = np.empty((4, *self.window), np.float32)
+        for layer, channel in zip(layers, cv2.split(around), strict=False):
+            np.subtract(channel, self.middle, out=layer)
+        red, green, blue = layers[:3]
+        layers[3] = red * red + green * green + blue * blue
+        sums = irfft2((rfft2(layers, self.size) * self.spectrum).sum(axis=0), self.size)
+        return sums[: 2 * self.reach + 1, : 2 * self.reach + 1] + self.constant
 
 
 def _vertex(values: np.ndarray, lowest: int) -> float:

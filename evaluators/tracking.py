@@ -72,7 +72,7 @@ def track(video: np.ndarray, first_mask: np.ndarray, first_frame: np.ndarray | N
     """
     first = check_first("first_mask", video, first_mask, first_frame)
     looks = learn(first, first_mask, empty_scene(first, first_mask), "first_mask")
-    return _track_group(membership(video, looks), first, looks, [first_mask])[0]
+    return _follow(video, [_Group(first, looks, [first_mask])])[0][0]
 
 
 def track_objects(
@@ -102,17 +102,16 @@ def track_objects(
     masks = [np.asarray(segmentation == label) for label in labels]
     names = [f"segmentation label {label}" for label in labels]
     alone = [learn(first, mask, empty, name) for mask, name in zip(masks, names, strict=True)]
-    groups = _same_hues(alone)
+    same = _same_hues(alone)
+    groups = []
+    for members in same:
+        looks, own = alone[members[0]], [masks[i] for i in members]
+        if len(members) > 1:
+            looks = learn(first, np.any(own, axis=0), empty, names[members[0]])
+        groups.append(_Group(first, looks, own))
     found: dict[int, Tracks] = {}
-    looks = [
-        alone[group[0]]
-        if len(group) == 1
-        else learn(first, np.any([masks[i] for i in group], axis=0), empty, names[group[0]])
-        for group in groups
-    ]
-    members = _compete([membership(video, each) for each in looks])
-    for group, each, member in zip(groups, looks, members, strict=True):
-        found |= zip(group, _track_group(member, first, each, [masks[i] for i in group]), strict=True)
+    for members, tracks in zip(same, _follow(video, groups), strict=True):
+        found |= zip(members, tracks, strict=True)
     return tuple(found[i] for i in range(len(labels)))
 
 
@@ -122,9 +121,10 @@ def colour_regions(video: np.ndarray, first_mask: np.ndarray, first_frame: np.nd
     Arguments as in :func:`track`. A region counts where it holds a pixel of membership ``SEED``.
     """
     first = check_first("first_mask", video, first_mask, first_frame)
-    members = membership(video, learn(first, first_mask, empty_scene(first, first_mask), "first_mask"))
-    regions = np.zeros(members.shape, dtype=bool)
-    for frame, member in zip(regions, members, strict=True):
+    looks = learn(first, first_mask, empty_scene(first, first_mask), "first_mask")
+    regions = np.zeros(video.shape[:3], dtype=bool)
+    for frame, picture in zip(regions, video, strict=True):
+        (member,) = membership(picture, looks)
         count, labels = cv2.connectedComponents((member >= GROW).astype(np.uint8), connectivity=8)
         seeded = np.zeros(count, dtype=bool)
         seeded[labels[member >= SEED]] = True
@@ -144,17 +144,18 @@ def collect(found: Sequence[Soft | None], shape: tuple[int, int]) -> Tracks:
             continue
         share = soft.share.astype(np.float64)
         height, width = share.shape
-        over_rows, over_columns = share.sum(axis=1), share.sum(axis=0)
-        v, u = np.arange(height) + soft.row + 0.5, np.arange(width) + soft.column + 0.5
-        area[t] = over_rows.sum()
-        centroid[t] = over_columns @ u / area[t], over_rows @ v / area[t]
-        u, v = u - centroid[t, 0], v - centroid[t, 1]
+        over_rows, over_columns = np.add.reduce(share, axis=1), np.add.reduce(share, axis=0)
+        v, u = np.arange(height) + (soft.row + 0.5), np.arange(width) + (soft.column + 0.5)
+        area[t] = total = np.add.reduce(over_rows)
+        centre = over_columns @ u / total, over_rows @ v / total
+        centroid[t] = centre
+        u, v = u - centre[0], v - centre[1]
         angle[t] = _long_axis(over_columns @ u**2, v @ share @ u, over_rows @ v**2)
         solid = share >= 0.5
         mask[t, soft.row : soft.row + height, soft.column : soft.column + width] = solid
-        rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-        edges = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-        box[t] = np.add(edges, (soft.column, soft.row, soft.column, soft.row))
+        left, top, across, down = cv2.boundingRect(solid.view(np.uint8))
+        left, top = left + soft.column, top + soft.row
+        box[t] = left, top, left + across, top + down
     return Tracks(centroid, area > 0, area, box, angle, mask)
 
 
@@ -207,28 +208,48 @@ def _compete(members: list[np.ndarray]) -> list[np.ndarray]:
     """Each pixel belongs to the colour it shows most of."""
     if len(members) == 1:
         return members
-    most = functools.reduce(np.maximum, members)
-    return [np.where(member >= most, member, 0.0) for member in members]
+    most = functools.reduce(cv2.max, members)
+    return [cv2.copyTo(member, cv2.compare(member, most, cv2.CMP_GE)) for member in members]
 
 
-def _track_group(members: np.ndarray, first: np.ndarray, looks: Appearance, masks: list[np.ndarray]) -> list[Tracks]:
-    """Tracks of the objects of one colour, from memberships (T, H, W)."""
-    given = membership(first[None], looks)[0]
-    areas = np.array([given[mask].sum() for mask in masks], dtype=np.float64)
-    expectation = Expectation(np.array([np.argwhere(mask).mean(axis=0) for mask in masks]))
-    found: list[list[Soft | None]] = [[] for _ in masks]
-    for member in members:
+class _Group:
+    """The objects of one colour, followed from frame to frame.
+
+    Args:
+        first: (H, W, 3) uint8, the given frame.
+        looks: the colour.
+        masks: (H, W) bool of each object in it.
+    """
+
+    def __init__(self, first: np.ndarray, looks: Appearance, masks: list[np.ndarray]) -> None:
+        self.looks = looks
+        (given,) = membership(first, looks)
+        self.areas = np.array([given[mask].sum() for mask in masks], dtype=np.float64)
+        self.expectation = Expectation(np.array([np.argwhere(mask).mean(axis=0) for mask in masks]))
+        self.found: list[list[Soft | None]] = [[] for _ in masks]
+
+    def look(self, member: np.ndarray) -> None:
+        """Find the objects in the next frame's memberships (H, W)."""
         regions = _regions(member)
-        if len(masks) == 1:
-            kept = [_plausible(max(regions, key=lambda region: region.weight, default=None), areas[0])]
+        if len(self.areas) == 1:
+            largest = max(regions, key=lambda region: region.weight) if len(regions) > 1 else (*regions, None)[0]
+            kept = [_plausible(largest, self.areas[0])]
         else:
-            large = [region for region in regions if region.weight >= MIN_AREA * areas.min()]
-            parts = divide(expectation.centres, areas, large)
-            kept = [_plausible(part, area) for part, area in zip(parts, areas, strict=True)]
-            expectation.update(kept)
-        for softs, region in zip(found, kept, strict=True):
+            large = [region for region in regions if region.weight >= MIN_AREA * self.areas.min()]
+            parts = divide(self.expectation.centres, self.areas, large)
+            kept = [_plausible(part, area) for part, area in zip(parts, self.areas, strict=True)]
+            self.expectation.update(kept)
+        for softs, region in zip(self.found, kept, strict=True):
             softs.append(None if region is None else _soften(member, region))
-    return [collect(softs, masks[0].shape) for softs in found]
+
+
+def _follow(video: np.ndarray, groups: list[_Group]) -> list[list[Tracks]]:
+    """Tracks of the objects of each group; frame after frame, so that no more than one is held as numbers."""
+    looks = [group.looks for group in groups]
+    for frame in video:
+        for group, member in zip(groups, _compete(membership(frame, *looks)), strict=True):
+            group.look(member)
+    return [[collect(softs, video.shape[1:3]) for softs in group.found] for group in groups]
 
 
 def _plausible(region: Region | None, area: float) -> Region | None:
@@ -238,14 +259,18 @@ def _plausible(region: Region | None, area: float) -> Region | None:
 
 def _regions(member: np.ndarray) -> list[Region]:
     """Connected pixels of at least ``GROW`` around one of at least ``SEED``, in a frame (H, W); rows are in order."""
-    hot = member >= GROW
+    hot = (member >= GROW).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(hot)
+    box = slice(top, top + height), slice(left, left + width)
+    hot = hot[box]
     places = np.flatnonzero(hot)
-    values = member.ravel()[places].astype(np.float64)
+    values = member[box].ravel()[places].astype(np.float64)
     seeds = values >= SEED
     if not seeds.any():
         return []
-    rows, columns = np.divmod(places, member.shape[1])
-    count, labels = cv2.connectedComponents(hot.view(np.uint8), connectivity=8)
+    rows, columns = np.divmod(places, width)
+    rows, columns = rows + top, columns + left
+    count, labels = cv2.connectedComponents(hot, connectivity=8)
     if count == 2:
         return [Region(rows, columns, values)]
     label = labels.ravel()[places]

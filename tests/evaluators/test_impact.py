@@ -2,7 +2,7 @@ import disc_scenes as scenes
 import numpy as np
 import pytest
 
-from worldmodel.evaluators.impact import impact_time
+from worldmodel.evaluators.impact import _solve, find_landing, impact_time
 
 PX_PER_M = 33.0
 
@@ -43,3 +43,25 @@ def test_missing_frames_are_bridged_and_an_early_loss_is_no_landing():
     assert abs(impact_time(path, scenes.FPS, 64) - landing) < 0.3 / scenes.FPS
     path[4:] = np.nan
     assert np.isnan(impact_time(path, scenes.FPS, 64))
+
+
+@pytest.mark.parametrize("unknowns", [2, 3])
+def test_many_small_systems_are_solved_at_once(unknowns):
+    rng = np.random.default_rng(0)
+    design = rng.normal(size=(50, 9, unknowns))
+    values = rng.normal(size=(50, 9))
+    normal = np.einsum("kni,knj->kij", design, design)
+    right = np.einsum("kni,kn->ki", design, values)
+    rows = [[normal[:, i, j] for j in range(i, unknowns)] for i in range(unknowns)]
+    weights, misfit = _solve(rows, list(right.T), (values**2).sum(axis=1))
+    expected = np.linalg.solve(normal, right[..., None])[..., 0]
+    assert np.allclose(np.stack(weights, axis=1), expected, atol=1e-6)
+    assert np.allclose(misfit, np.square((design @ expected[..., None])[..., 0] - values).sum(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("restitution", [0.2, 0.5, 0.8])
+def test_a_bounce_leaves_with_its_share_of_the_speed(restitution):
+    fallen, landing = scenes.falling(0.6, restitution)
+    found = find_landing(10 + PX_PER_M * fallen, scenes.FPS, 64)
+    assert found.restitution == pytest.approx(restitution, abs=0.08) and found.start == 0
+    assert found.time == pytest.approx(landing, abs=0.25 / scenes.FPS)
