@@ -23,7 +23,7 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
         f'<header><p class="eyebrow">worldmodel · certificate of the evaluators · {certificate["scenes"]} scenes a '
         f'family</p><h1>{verdict}</h1><p class="lead">Each metric is run on clips whose worth is known: the true '
         "video, and controls made from it that get the physics wrong in one named way. It must rank them as it "
-        "declares, and no control may score better than the truth.</p></header>"
+        f"declares, and no control may score better than the truth.</p>{_drawn(certificate)}</header>"
         + (f"<h2>What fails</h2>{_declarations(broken)}" if broken else "")
         + "".join(f"<h2>Judge of {escape(name)}</h2>{_judge(judge)}" for name, judge in certificate["judges"].items())
         + "".join(f"<h2>{escape(name)}</h2>{_table(table)}" for name, table in certificate["tables"].items())
@@ -40,15 +40,34 @@ def write_page(path: Path, certificate: Mapping[str, Any]) -> None:
     os.replace(unfinished, path)
 
 
+def _drawn(certificate: Mapping[str, Any]) -> str:
+    """Of which families more scenes were drawn than asked for, and which numbers still exist in fewer."""
+    more = [f"{name} {drawn}" for name, drawn in certificate["drawn"].items() if drawn > certificate["scenes"]]
+    if not more:
+        return ""
+    return (
+        "<p>Some numbers exist in some scenes only: a restitution where something bounces and flies on, gravity where "
+        "a fall is long enough to measure it, slip where MuJoCo grasps, a false success where it fails. So more scenes "
+        f"were drawn, until each declaration stands on {certificate['scenes']} scenes that have its number, or on what "
+        f"the most scenes that are drawn have: {escape(', '.join(more))}.</p>"
+    )
+
+
 def text_table(certificate: Mapping[str, Any]) -> str:
-    """Declarations by family and metric, as text: how many hold, each one that does not, and how good the judge is."""
+    """Declarations by family and metric, as text: how many hold, each one that does not, and how good the judge is.
+
+    The last column is the least number of scenes that a declaration of the metric stands on.
+    """
     lines = [f"{'family':<14} {'metric':<34} {'declared':>9} {'hold':>5} {'scenes':>7}"]
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for each in certificate["declarations"]:
         groups.setdefault((each["family"], each["metric"]), []).append(each)
     for (family, metric), group in groups.items():
         hold = sum(each["holds"] for each in group)
-        lines.append(f"{family:<14} {metric:<34} {len(group):>9} {hold:>5} {max(each['n'] for each in group):>7}")
+        lines.append(f"{family:<14} {metric:<34} {len(group):>9} {hold:>5} {min(each['n'] for each in group):>7}")
+    for name, drawn in certificate["drawn"].items():
+        if drawn > certificate["scenes"]:
+            lines.append(f"{name}: {drawn} scenes drawn, so that numbers that few scenes have are in enough of them")
     for each in certificate["declarations"]:
         if not each["holds"]:
             lines.append(f"FAILS: {_claim(each)}: {_difference(each)}")

@@ -7,13 +7,14 @@ What each number means, in which direction it is better and what it must rank is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from worldmodel.evaluators.bounce import energy_gain, penetration, true_restitution
 from worldmodel.evaluators.checks import check_mask, check_video
+from worldmodel.evaluators.counts import count_pixels, mean_place
 from worldmodel.evaluators.fall_laws import height_ratio_error
 from worldmodel.evaluators.falling import TrueFall, agreeing, lands_in_view, tracked_fall, true_fall
 from worldmodel.evaluators.free_fall_metrics import ARM_METRICS, METRICS, OBJECT_METRICS
@@ -35,7 +36,17 @@ from worldmodel.evaluators.robot_clock import SLOWEST, Clock, read_clock
 from worldmodel.evaluators.tracking import Tracker, Tracks, track_objects
 from worldmodel.truth import Truth
 
-__all__ = ["ARM_METRICS", "EVALUATOR", "METRICS", "OBJECT_METRICS", "FreeFallScore", "score_free_fall", "true_landing"]
+__all__ = [
+    "ARM_METRICS",
+    "EVALUATOR",
+    "GRIPPER_EVALUATOR",
+    "METRICS",
+    "OBJECT_METRICS",
+    "SEVERAL_EVALUATOR",
+    "FreeFallScore",
+    "score_free_fall",
+    "true_landing",
+]
 
 MIN_VISIBLE = 0.35  # of the first frame's visible area: below, the true object is leaving the picture
 _OF_LANDING = ("impact_error_ms", "impact_absolute_error_ms", "impact_missed", "impact_within_2_frames")
@@ -108,18 +119,19 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
     fall = true_fall(truth)
     clock = read_clock(video, truth)
     landings = [_landing(each, truth, fall, clock) for each in tracks]
+    true = true_landing(truth, fall)
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
         centroid_error_diagonal=float(error_px[scored].mean() / diagonal),
         centroid_error_cm=float((error_px * cm_per_px)[scored].mean()),
         detection_rate=float(tracks[0].detected[scored].mean()),
         scored_frames=int(scored.sum()),
-        **_score_impact(landings[0], truth, fall),
+        **_score_impact(landings[0], truth, true),
         **pisa,
         **_score_physics(tracks[0], truth, fall, landings[0], clock),
         objects_error_diagonal=float(np.mean([e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]))
         / diagonal,
-        objects_ratio_error=_ratio_error(landings, labels, truth),
+        objects_ratio_error=_ratio_error(landings, labels, truth, true),
         frame_error_px=error_px,
         tracks=tracks[0],
     )
@@ -135,20 +147,23 @@ EVALUATOR = Evaluator(
     "worldmodel/FreeFall-v0", score_free_fall, METRICS, "centroid_error_px", score_own_rate=pisa_at_own_rate
 )
 
+# Clips with a gripper are judged by its clock too, clips with several objects by all of them.
+GRIPPER_EVALUATOR = replace(EVALUATOR, family="worldmodel/FreeFall-v0:gripper", metrics=METRICS + ARM_METRICS)
+SEVERAL_EVALUATOR = replace(EVALUATOR, family="worldmodel/FreeFall-v0:several", metrics=METRICS + OBJECT_METRICS)
+
 
 def in_view(truth: Truth, label: int = 1) -> np.ndarray:
     """Frames (T,) bool that are scored: all but the given first in which the true object can be seen."""
-    area = np.count_nonzero(truth.segmentation == label, axis=(1, 2))
-    return (area >= MIN_VISIBLE * area[0]) & (np.arange(len(truth)) > 0)
+    return _in_view(count_pixels(truth.segmentation == label)[0].sum(axis=1))
 
 
 def true_centroid(truth: Truth, label: int = 1) -> np.ndarray:
     """Centroid (T, 2) px, (u, v), of an object's visible pixels; nan where it is out of the picture."""
-    mask = truth.segmentation == label
-    rows, columns = np.count_nonzero(mask, axis=2), np.count_nonzero(mask, axis=1)  # (T, H), (T, W)
-    area = rows.sum(axis=1)
-    sums = np.stack([columns @ (np.arange(mask.shape[2]) + 0.5), rows @ (np.arange(mask.shape[1]) + 0.5)], axis=1)
-    return np.where(area[:, None] > 0, sums / np.maximum(area, 1)[:, None], np.nan)
+    return mean_place(*count_pixels(truth.segmentation == label)) + 0.5
+
+
+def _in_view(area: np.ndarray) -> np.ndarray:
+    return (area >= MIN_VISIBLE * area[0]) & (np.arange(len(area)) > 0)
 
 
 def _seen_first(truth: Truth) -> list[int]:
@@ -159,8 +174,10 @@ def _seen_first(truth: Truth) -> list[int]:
 
 def _frame_errors(tracks: Tracks, truth: Truth, label: int) -> np.ndarray:
     """Error (T,) px of an object: its distance, the diagonal where it is lost, nan where it is not scored."""
-    distance = np.linalg.norm(tracks.centroid - true_centroid(truth, label), axis=1)
-    return np.where(in_view(truth, label), np.where(tracks.detected, distance, truth.camera.diagonal_px), np.nan)
+    in_rows, in_columns = count_pixels(truth.segmentation == label)
+    distance = np.linalg.norm(tracks.centroid - (mean_place(in_rows, in_columns) + 0.5), axis=1)
+    charged = np.where(tracks.detected, distance, truth.camera.diagonal_px)
+    return np.where(_in_view(in_rows.sum(axis=1)), charged, np.nan)
 
 
 def _landing(tracks: Tracks, truth: Truth, fall: TrueFall, clock: Clock | None) -> Landing | None:
@@ -190,9 +207,8 @@ def _shown_landing(truth: Truth, index: int, start: float = 0.0) -> float:
     return float("nan") if found is None else found.time
 
 
-def _score_impact(landing: Landing | None, truth: Truth, fall: TrueFall) -> dict[str, Any]:
+def _score_impact(landing: Landing | None, truth: Truth, true: float) -> dict[str, Any]:
     estimate = float("nan") if landing is None else landing.time
-    true = true_landing(truth, fall)
     error = estimate - true
     times = {"true_landing_ms": 1000.0 * true, "impact_time_ms": 1000.0 * estimate}
     if not lands_in_view(truth):
@@ -287,8 +303,11 @@ def _true_tracks(tracks: Tracks, truth: Truth) -> Tracks:
     return Tracks(centroid, there, there.astype(float), tracks.box, tracks.angle, truth.mask)
 
 
-def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth) -> float:
-    """See ``fall_laws.height_ratio_error``, over the objects that fall freely to their true landing."""
+def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth, first: float) -> float:
+    """See ``fall_laws.height_ratio_error``, over the objects that fall freely to their true landing.
+
+    ``first`` is the ``true_landing`` of the first one.
+    """
     true = np.array([np.nan if each is None else each for each in truth.outcome.get("impact_times", [None])], float)
     true = true[np.array(labels) - 1]
     collided = np.asarray(truth.signals.get("collisions", np.zeros((len(truth), len(true)), bool)))[:, : len(true)]
@@ -299,7 +318,8 @@ def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth
     times = np.array([np.nan if each is None else each.time for each in landings])[free]
     if np.isnan(times).any():
         return CAPPED
-    shown = np.array([_shown_landing(truth, label - 1) for label in labels])[free]
+    others = [_shown_landing(truth, label - 1) for label, counts in zip(labels[1:], free[1:], strict=True) if counts]
+    shown = np.array([first] * int(free[0]) + others)
     return _capped(height_ratio_error(np.where(np.isnan(shown), true[free], shown) ** 2, times))
 
 

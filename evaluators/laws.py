@@ -55,7 +55,7 @@ def laws(families: Sequence[Family], priors: Sequence[Range | None], rng: np.ran
         ln time on ln of the cause as {"value", "low", "high", "n", "lost"}, "effects": {cause: {"slope", "intercept",
         "sign_accuracy"}}, "distribution": [see ``_distribution``]}}}; what there are no clips for is left out.
     """
-    falls = [(family, prior) for family, prior in zip(families, priors, strict=True) if family["family"] == FALLS]
+    falls = [each for each in zip(families, priors, strict=True) if each[0]["family"].split(":")[0] == FALLS]
     names = dict.fromkeys(name for family, _ in falls for name in family["rows"])
     rows = {name: _row(falls, name, rng) for name in names}
     rows = {name: found for name, found in rows.items() if found}

@@ -39,6 +39,8 @@ CONTROLS = {
     "spill": "water spreads over the walls",
     "ghost_lift": "the object rises with a gripper that does not touch it",
     "knock_off": "the object falls off the table",
+    "flat": "the first frame, moved by the camera like a picture on a wall",
+    "forgotten": "half-way the scene becomes another one",
 }
 
 

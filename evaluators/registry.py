@@ -19,7 +19,7 @@ PISA = "pisa_"
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """A claim that a metric of the picture makes in general, and that the clips of a family cannot bear out.
+    """A claim that a metric makes in general, and that the clips of a family cannot bear out.
 
     Attributes:
         metric: its name.
@@ -46,7 +46,7 @@ class Family:
         printed: names of the metrics of the short table.
         evaluator: name of the module's ``Evaluator``.
         judged: number of the score that says what ``true_success`` says of MuJoCo's clip; "" if there is none.
-        withdrawn: what metrics of the picture declare in general but not of these clips.
+        withdrawn: what metrics declare in general but not of these clips.
     """
 
     title: str
@@ -74,18 +74,31 @@ _OF_FLOOD = (
     Withdrawn("contrast_drift", "overdriven", f"{_BLACK}, which has no contrast to grow"),
 )
 
-# An environment with several tasks has an entry ``id:task`` for those that are judged differently.
+_HELD = "what the gripper holds until the end hangs by no ghost, and nothing else is free to be judged"
+_OF_GRIPPERS = (Withdrawn("ghost_wrench", "frozen", _HELD), Withdrawn("ghost_wrench", "linear", _HELD))
+_OF_FALLS = (
+    "centroid_error_diagonal",
+    "centroid_error_cm",
+    "detection_rate",
+    "impact_absolute_error_ms",
+    "impact_within_2_frames",
+)
+
+# What of an environment is judged differently has an entry ``id:name``.
 FAMILIES = {
-    "worldmodel/FreeFall-v0": Family(
-        title="free fall",
+    "worldmodel/FreeFall-v0": Family(title="free fall", module="free_fall", printed=_OF_FALLS),
+    "worldmodel/FreeFall-v0:gripper": Family(
+        title="fall from a gripper",
         module="free_fall",
-        printed=(
-            "centroid_error_diagonal",
-            "centroid_error_cm",
-            "detection_rate",
-            "impact_absolute_error_ms",
-            "impact_within_2_frames",
-        ),
+        evaluator="GRIPPER_EVALUATOR",
+        printed=(*_OF_FALLS, "alpha", "arm_gravity_m_s2"),
+        withdrawn=_OF_GRIPPERS,
+    ),
+    "worldmodel/FreeFall-v0:several": Family(
+        title="falls of several objects",
+        module="free_fall",
+        evaluator="SEVERAL_EVALUATOR",
+        printed=(*_OF_FALLS, "objects_error_diagonal", "objects_ratio_error"),
     ),
     "worldmodel/Grasp-v0": Family(
         title="grasp",
@@ -112,9 +125,15 @@ FAMILIES = {
         printed=("valid", "success_agrees", "false_success", "spl", "path_error_px"),
         judged="valid_any_frame",
     ),
+    "worldmodel/Room-v0": Family(
+        title="room",
+        module="scene",
+        printed=("reprojection_error_px", "reprojection_mae", "revisit_psnr_db", "revisit_ssim", "psnr_db"),
+    ),
 }
 
-ANY_TRACKER = ("worldmodel/FreeFall-v0",)  # families whose objects any tracker may follow
+# Families whose objects any tracker may follow.
+ANY_TRACKER = ("worldmodel/FreeFall-v0", "worldmodel/FreeFall-v0:gripper", "worldmodel/FreeFall-v0:several")
 
 
 @dataclass(frozen=True)
@@ -135,8 +154,9 @@ class JointScore:
 
 def family_id_of(settings: Mapping[str, Any]) -> str:
     """The entry of ``FAMILIES`` for the settings of a truth store; its environment's id if there is none."""
-    task = f"{settings.get('env')}:{settings.get('options', {}).get('task')}"
-    return task if task in FAMILIES else str(settings.get("env"))
+    env, options = str(settings.get("env")), settings.get("options", {})
+    kinds = [options.get("task"), options.get("release"), "several" if options.get("objects", 1) > 1 else None]
+    return next((name for name in (f"{env}:{kind}" for kind in kinds) if name in FAMILIES), env)
 
 
 def family_of(family_id: str) -> Family:
@@ -168,11 +188,14 @@ def evaluator_of(family_id: str, tracker: Tracker | None = None) -> Evaluator:
     chosen: dict[str, Any] = {} if tracker is None else {"tracker": tracker}
     own: Evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
 
+    if own.score is scene.score_scene:
+        return own
+
     def score(video: np.ndarray, truth: Truth) -> JointScore:
         return JointScore(own.score(video, truth, **chosen), scene.score_scene(video, truth))
 
-    picture = tuple(_without(metric, family.withdrawn) for metric in scene.METRICS)
-    return replace(own, family=family_id, score=score, metrics=own.metrics + picture)
+    metrics = tuple(_without(metric, family.withdrawn) for metric in own.metrics + scene.METRICS)
+    return replace(own, family=family_id, score=score, metrics=metrics)
 
 
 def _without(metric: Metric, withdrawn: Sequence[Withdrawn]) -> Metric:

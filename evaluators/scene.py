@@ -17,7 +17,7 @@ import numpy as np
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.drift import background_drift
 from worldmodel.evaluators.fidelity import mean_absolute_error, psnr_db, ssim_map
-from worldmodel.evaluators.metrics import Metric
+from worldmodel.evaluators.metrics import Evaluator, Metric
 from worldmodel.evaluators.motion import compare_motion, moving_flow
 from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.regions import background, changed, still
@@ -113,6 +113,17 @@ METRICS = (
     Metric("vbench_dynamic_degree_dis", "VBench dynamic, DIS", "of clips", "share", "none", "DIS in the place of RAFT"),
 )
 
+# What needs a camera's way and depth, so that only clips with both can bear it out. A video that stands still, or
+# shows a flat world, agrees with itself wherever the camera comes back to.
+_EXPLAINED = (*_OTHERS, "sliding", "flat", "forgotten")
+_REVISITED = ("half_speed", "shuffled", "other_seed", "overdriven", "sliding", "forgotten")
+OF_CAMERAS = {
+    "reprojection_error_px": _EXPLAINED,
+    "reprojection_mae": _EXPLAINED,
+    "revisit_psnr_db": _REVISITED,
+    "revisit_ssim": _REVISITED,
+}
+
 
 def cameras_of(truth: Truth) -> list[Camera] | None:
     """The camera of each frame, where the truth has a signal ``world_to_camera`` (T, 4, 4); None where it stands."""
@@ -125,6 +136,17 @@ def cameras_of(truth: Truth) -> list[Camera] | None:
             "record a pose a frame"
         )
     return [replace(truth.camera, world_to_camera=pose) for pose in poses]
+
+
+def camera_truth(truth: Truth) -> tuple[np.ndarray, list[Camera]]:
+    """The first frame's depth (H, W) in m and the camera of each frame.
+
+    Raises:
+        ValueError: the clip was recorded without its depth.
+    """
+    if truth.depth is None:
+        raise ValueError("truth.depth: got none, expected (T, H, W) in metres; record it (worldmodel collect --depth)")
+    return truth.depth[0], cameras_of(truth) or [truth.camera] * len(truth)
 
 
 def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | None = None) -> SceneScore:
@@ -162,6 +184,17 @@ def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | Non
         vbench_dynamic_degree_dis=dynamic_degree_dis(video, truth.fps),
         frame_tone_error=tones,
     )
+
+
+EVALUATOR = Evaluator(
+    "worldmodel/Room-v0",
+    score_scene,
+    tuple(
+        replace(metric, ranks=tuple(("replay", below) for below in OF_CAMERAS.get(metric.name, ())) or metric.ranks)
+        for metric in METRICS
+    ),
+    "reprojection_error_px",
+)
 
 
 @dataclass(frozen=True)

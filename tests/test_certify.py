@@ -53,7 +53,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(one_family, monkeypatch, tm
 
 
 def test_every_policy_has_its_share_of_the_scenes(tmp_path):
-    clips = command._record(COURSES["grasp"], tmp_path, 3, 32, 1)
+    clips = command._record(COURSES["grasp"], tmp_path, 0, 3, 32, 1)
     assert [(store.name, int(key) - command.SEED) for store, key in clips] == [
         ("truth-expert", 0),
         ("truth-no_close", 1),

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 SEED = 4_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
+MOST = 4  # times as many scenes are drawn as asked for, at most, until each number exists in as many as asked for
+SPARE = 1.1  # times as many are drawn as the share of scenes with the rarest number makes likely
 JUDGED_SCENES = 2  # for each scene of a family, of those on which its judge of success is tried
+PRESENTING = ("certificate", "report", "plots")  # how modules of evaluators begin that no score depends on
 COMMON = ("frozen", "half_speed", "vanish", "teleport", "reversed", "shuffled", "other_seed", *FAULTS)
 
 
@@ -46,6 +49,8 @@ class Course:
         controls: what is made from each true clip, beside the replay and its H.264 copy.
         policies: among which its scenes are dealt out; the default one if empty.
         options: of the environment.
+        fps, num_frames: of a clip; the family's defaults if None.
+        depth: whether depth is recorded, and the camera's way with it.
         embedded: whether the embedded model knows these clips, so that its autoencoder is a ceiling.
         judged: whether there is a judge of success, whose sensitivity and specificity are certified too.
     """
@@ -55,13 +60,30 @@ class Course:
     controls: tuple[str, ...]
     policies: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    fps: float | None = None
+    num_frames: int | None = None
+    depth: bool = False
     embedded: bool = False
     judged: bool = False
 
 
+OF_FALLS = (*COMMON, "linear", "half_gravity", "double_gravity")
 COURSES = {
-    "free fall": Course(
-        "free-fall", "worldmodel/FreeFall-v0", (*COMMON, "linear", "half_gravity", "double_gravity"), embedded=True
+    "free fall": Course("free-fall", "worldmodel/FreeFall-v0", OF_FALLS, embedded=True),
+    "gripper fall": Course(
+        "free-fall",
+        "worldmodel/FreeFall-v0:gripper",
+        OF_FALLS,
+        ("carry_sideways_and_release",),
+        options={"release": "gripper", "shapes": ["sphere"], "clearance": [0.7, 1.0], "restitution": [0.5, 0.8]},
+        fps=24.0,
+        num_frames=37,
+    ),
+    "several falls": Course(
+        "free-fall",
+        "worldmodel/FreeFall-v0:several",
+        OF_FALLS,
+        options={"objects": 3, "shapes": ["sphere"], "clearance": [0.4, 1.0], "restitution": [0.5, 0.8]},
     ),
     "grasp": Course(
         "grasp", "worldmodel/Grasp-v0", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close"), judged=True
@@ -73,6 +95,12 @@ COURSES = {
         "graph-traversal", "worldmodel/GraphTraversal-v0:flood", (*COMMON, "spill"), options={"task": "flood"}
     ),
     "maze": Course("maze", "worldmodel/Maze-v0", (*COMMON, "wall_crossing"), ("shortest", "halfway")),
+    "room": Course(
+        "room",
+        "worldmodel/Room-v0",
+        ("frozen", "half_speed", "reversed", "shuffled", "other_seed", *FAULTS, "flat", "forgotten"),
+        depth=True,
+    ),
 }
 
 
@@ -86,6 +114,9 @@ def run_certify(
     workers: int | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Certify families (all if empty) on ``scenes`` scenes each; prints a table, returns the JSON and the page.
+
+    Some numbers exist in some scenes only, such as a restitution where something bounces. More scenes are drawn, up
+    to ``MOST`` times as many, until each declaration stands on ``scenes`` of them.
 
     The JSON is written to ``certificate/certificate.json`` and to ``copy``. Truth and the scores of each finished
     scene are kept under ``out``, so an interrupted run goes on where it stopped; scores that other code has made
@@ -107,6 +138,8 @@ def run_certify(
     document = plain(
         {
             "scenes": scenes,
+            "drawn": {name: part.drawn for name, part in parts.items()},
+            "options": {name: dict(COURSES[name].options) for name in parts},
             "seed": SEED,
             "image_size": image_size,
             "declarations": [each.to_dict() for part in parts.values() for each in part.declarations],
@@ -127,6 +160,7 @@ def run_certify(
 class _Part:
     """What the certificate says of one family."""
 
+    drawn: int  # scenes
     declarations: list[Declaration]
     withdrawn: list[dict[str, str]]
     judges: dict[str, Any]
@@ -136,15 +170,30 @@ class _Part:
 def _certify_family(name: str, out: Path, scenes: int, image_size: int, workers: int | None) -> _Part:
     course, folder = COURSES[name], out / name.replace(" ", "_")
     evaluator = evaluator_of(course.judged_as)
-    scores = _score_course(course, folder, scenes, image_size, workers)
-    declarations, judges = certify(name, evaluator.metrics, scores, np.random.default_rng(BOOTSTRAP_SEED)), {}
+    scores: dict[str, list] = {}
+    drawn, more = 0, scenes
+    while more:
+        for kind, found in _score_course(course, folder, drawn, more, image_size, workers).items():
+            scores.setdefault(kind, []).extend(found)
+        drawn += more
+        declarations = certify(name, evaluator.metrics, scores, np.random.default_rng(BOOTSTRAP_SEED))
+        more = _missing(scenes, drawn, min((each.n for each in declarations), default=scenes))
+    judges = {}
     if course.judged:
         verdicts = _judge(folder, JUDGED_SCENES * scenes, image_size, workers)
         declared, judges[name] = certify_judge(name, verdicts["replay"])
         _, judges[f"{name}, through H.264"] = certify_judge(name, verdicts["h264"])
         declarations += declared
     withdrawn = [{"family": name, **each.to_dict()} for each in family_of(course.judged_as).withdrawn]
-    return _Part(declarations, withdrawn, judges, summarise(evaluator, scores))
+    return _Part(drawn, declarations, withdrawn, judges, summarise(evaluator, scores))
+
+
+def _missing(wanted: int, drawn: int, least: int) -> int:
+    """How many scenes to draw, beside those drawn, so that a number that ``least`` of them have is in ``wanted``."""
+    if least >= wanted or drawn >= MOST * wanted:
+        return 0
+    likely = int(np.ceil(SPARE * drawn * wanted / max(least, 1)))
+    return max(2, min(likely, MOST * wanted) - drawn)
 
 
 def clips(
@@ -160,12 +209,14 @@ def clips(
 
 def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator) -> dict[str, Callable[[], np.ndarray]]:
     from worldmodel import grasp_controls, traversal_controls
-    from worldmodel.evaluators import controls
+    from worldmodel.evaluators import camera_controls, controls, scene
 
+    # Under a moving camera no median of frames shows the scene without its object.
+    masks = None if "world_to_camera" in truth.signals else truth.mask
     return {
         "frozen": lambda: controls.frozen(truth.video),
         "linear": lambda: controls.linear_extrapolation(truth.video, truth.mask),
-        "half_speed": lambda: controls.half_speed(truth.video, truth.mask),
+        "half_speed": lambda: controls.half_speed(truth.video, masks),
         "vanish": lambda: controls.vanish(truth.video, truth.mask),
         "teleport": lambda: controls.teleport(truth.video, truth.mask, rng),
         "reversed": lambda: controls.reversed_after_first(truth.video),
@@ -178,25 +229,26 @@ def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator)
         "knock_off": lambda: grasp_controls.knock_off(env, truth),
         "wall_crossing": lambda: traversal_controls.wall_crossing(env, truth),
         "spill": lambda: traversal_controls.spill(truth),
+        "flat": lambda: camera_controls.flat(truth.video, *scene.camera_truth(truth)),
+        "forgotten": lambda: camera_controls.forgotten(truth.video, other.video),
     }
 
 
 def _with_gravity(env: SceneEnv, truth: Truth, factor: float) -> np.ndarray:
+    """The video of the truth's scene and actions under ``factor`` times its gravity."""
     scene = env.family.scene_from_json({**truth.scene, "gravity": factor * truth.scene["gravity"]})
-    return env.record(scene, seed=0, policy=_again(truth)).video
+    observation, _ = env.reset(seed=0, options={"scene": scene})
+    frames = [observation["pixels"]]
+    for action in [0] * (len(truth) - 1) if truth.actions is None else truth.actions:
+        frames.append(env.step(action)[0]["pixels"])
+    return np.stack(frames)
 
 
-def _again(truth: Truth) -> Callable[[Mapping[str, Any]], np.ndarray] | None:
-    """The policy that gives the truth's actions once more; None where there are none."""
-    if truth.actions is None:
-        return None
-    actions = iter(truth.actions)
-    return lambda info: next(actions)
-
-
-def _score_course(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list]:
-    """Kind of clip -> one score a scene."""
-    clips = _record(course, folder, scenes, image_size, workers)
+def _score_course(
+    course: Course, folder: Path, first: int, scenes: int, image_size: int, workers: int | None
+) -> dict[str, list]:
+    """Kind of clip -> one score a scene, of so many scenes from the ``first`` on."""
+    clips = _record(course, folder, first, scenes, image_size, workers)
     if course.embedded:
         _reconstruct(folder, [key for _, key in clips])
     scored = _scores_folder(folder)
@@ -204,26 +256,31 @@ def _score_course(course: Course, folder: Path, scenes: int, image_size: int, wo
     jobs = [
         (course, scored, clip, other)
         for clip, other in zip(clips, others, strict=True)
-        if not _path(scored, clip[1]).exists()
+        if not _score_of(scored, clip).exists()
     ]
     _finish(_score_scene, jobs, f"certify {folder.name}", len(clips), workers)
-    rows = [json.loads(_path(scored, key).read_text()) for _, key in clips]
+    rows = [json.loads(_score_of(scored, clip).read_text()) for clip in clips]
     return {kind: [row[kind] for row in rows] for kind in rows[0]}
 
 
-def _record(course: Course, folder: Path, scenes: int, image_size: int, workers: int | None) -> list[tuple[Path, str]]:
+def _record(
+    course: Course, folder: Path, first: int, scenes: int, image_size: int, workers: int | None
+) -> list[tuple[Path, str]]:
     """Store and key of the true clip of each scene; each policy plays as many scenes as the others, of its own."""
     found = []
     for number, policy in enumerate(course.policies or ("",)):
-        ends = [SEED + scenes * end // max(1, len(course.policies)) for end in (number, number + 1)]
+        ends = [SEED + first + scenes * end // max(1, len(course.policies)) for end in (number, number + 1)]
         store = collect(
             folder / (f"truth-{policy}" if policy else "truth"),
             course.env,
             episodes=ends[1] - ends[0],
             seed=ends[0],
             image_size=image_size,
+            fps=course.fps,
+            num_frames=course.num_frames,
             policies=(policy,) if policy else (),
             options=course.options,
+            depth=course.depth,
             workers=workers,
         )
         found += [(store.path, episode_name(seed)) for seed in range(*ends)]
@@ -250,7 +307,7 @@ def _score_scene(course: Course, scored: Path, clip: tuple[Path, str], other: tu
         made["autoencoder"] = EpisodeStore.open(store.with_name("autoencoder"), "rollout").array(key, "video").data
     score = evaluator_of(course.judged_as).score
     row = {kind: plain(score(video, truth).to_dict()) for kind, video in made.items()}
-    write_results(_path(scored, key), row)
+    write_results(_score_of(scored, clip), row)
 
 
 def _judge(folder: Path, scenes: int, image_size: int, workers: int | None) -> dict[str, list[dict[str, Any]]]:
@@ -290,6 +347,11 @@ def _path(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
 
+def _score_of(scored: Path, clip: tuple[Path, str]) -> Path:
+    """Where the scores of a true clip are; its store is named for what was played in its scene."""
+    return _path(scored, f"{clip[0].name}-{clip[1]}")
+
+
 def _scores_folder(folder: Path) -> Path:
     """Where the scores of a family are that the code as it is now has made."""
     path = folder / f"scores-{_code()}"
@@ -303,7 +365,9 @@ def _code() -> str:
     from worldmodel import evaluators
 
     modules = ("certify.py", "grasp_controls.py", "grasp_judge.py", "traversal_controls.py")
-    sources = sorted(Path(evaluators.__path__[0]).glob("*.py")) + [Path(__file__).with_name(name) for name in modules]
+    judging = sorted(Path(evaluators.__path__[0]).glob("*.py"))
+    sources = [path for path in judging if not path.name.startswith(PRESENTING)]
+    sources += [Path(__file__).with_name(name) for name in modules]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 

@@ -28,11 +28,14 @@ SEED = 0  # of the controls that are made for it
 KNOWN = {CEILING: "replay", "frozen": "frozen", "linear": "linear"}  # rows whose worth is known
 TASKS = {
     "worldmodel/FreeFall-v0": "A {colour} {shape} falls, hits what is below it and comes to rest.",
+    "worldmodel/FreeFall-v0:gripper": "A gripper lets go of a {colour} {shape}, which falls and comes to rest.",
+    "worldmodel/FreeFall-v0:several": "A {colour} {shape} and others fall, hit what is below and come to rest.",
     "worldmodel/Grasp-v0": "A robot gripper comes down, grasps a {colour} {shape} and lifts it.",
     "worldmodel/Grasp-v0:place": "A robot gripper grasps a {colour} {shape}, carries it to the mark and lets it go.",
     "worldmodel/GraphTraversal-v0": "A ball rolls through channels between discs to the marked disc, through no wall.",
     "worldmodel/GraphTraversal-v0:flood": "Water flows from the blue disc through the channels and fills all discs.",
     "worldmodel/Maze-v0": "A ball rolls through a maze to the marked cell, through no wall.",
+    "worldmodel/Room-v0": "A camera moves through a room with boxes and comes back, while a ball falls.",
 }
 
 

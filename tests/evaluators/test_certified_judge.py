@@ -46,6 +46,7 @@ def test_the_rates_are_printed_and_on_the_page(tmp_path):
     document = plain(
         {
             "scenes": 100,
+            "drawn": {"grasp": 203, "maze": 100},
             "declarations": [each.to_dict() for each in declared],
             "withdrawn": [why],
             "judges": {"grasp": judge},
@@ -56,6 +57,8 @@ def test_the_rates_are_printed_and_on_the_page(tmp_path):
     assert "judge of grasp: sensitivity 200 of 200 = 1.0000 (Wilson 0.9812 to 1.0000" in text
     assert "FAILS: grasp, judge_specificity: replay not below 0.98" in text
     assert "not declared: flood, m: replay above frozen: it is black" in text
+    assert "grasp: 203 scenes drawn" in text and "maze: 100 scenes" not in text
     write_page(tmp_path / "page.html", document)
     page = (tmp_path / "page.html").read_text()
+    assert "more scenes were drawn" in page and "grasp 203" in page and "maze 100" not in page
     assert "1 of 2 fail" in page and "97 of 100: 0.970" in page and "it is black" in page
