@@ -63,13 +63,10 @@ class PaintedBall:
         mass = max(share.sum(), 1e-9)
         u, v = (share * columns).sum() / mass, (share * rows).sum() / mass
         plate = np.where((share > 0.0)[..., None], self.under, colours)
-        ways = np.cumsum(actions, axis=0) / 16.0 + shift
-        pictures = []
-        for dx, dy in ways:
-            distance = np.hypot(columns - u - dx * side, rows - v + dy * side)
-            cover = np.clip(self.radius * side + 0.5 - distance, 0, 1)[..., None]
-            pictures.append(plate * (1 - cover) + RED * cover)
-        return np.stack(pictures)
+        dx, dy = np.moveaxis(np.cumsum(actions, axis=0) / 16.0 + shift, 1, 0)[..., None, None] * side
+        distance = np.hypot(columns - u - dx, rows - v + dy)
+        cover = np.clip(self.radius * side + 0.5 - distance, 0, 1)[..., None]
+        return plate * (1 - cover) + RED * cover
 
 
 class _Painting:

@@ -87,10 +87,10 @@ class GoalLatent:
 
 @dataclass(frozen=True)
 class WayToGoal:
-    """The way that is left for a ball, in metres, along corridors or channels; the least of the last frames.
+    """The way that is left for a ball at the end of the plan, in metres along corridors or channels.
 
-    After the goal is reached it is 0, less ``bonus`` for every second earlier. Where the ball was lost, or did what
-    no ball can, the candidate pays ``fault`` metres.
+    Where the goal is reached it is 0, less ``bonus`` for each frame by which that is earlier. Frames before that in
+    which the ball was lost, or did what no ball can, cost ``fault`` metres times their share of all.
 
     Attributes:
         bonus: m for each frame by which the goal is reached earlier.
@@ -98,19 +98,18 @@ class WayToGoal:
     """
 
     bonus: float = 0.01
-    fault: float = 1.0
+    fault: float = 2.0
     needs = frozenset(("signals",))
 
     def __call__(self, futures: Futures) -> np.ndarray:
         """Costs (K,) in metres."""
         signals = _signals(futures, ("distance_to_goal", "success", "legal"))
         success = signals["success"].astype(bool)
-        reached = success.any(axis=1)
         early = success.shape[1] - success.argmax(axis=1)
         way = np.nan_to_num(signals["distance_to_goal"][:, -1], nan=self.fault)
         before = np.cumsum(success, axis=1) == 0
-        faults = (~signals["legal"].astype(bool) & before).any(axis=1)
-        return np.where(reached, -self.bonus * early, way) + self.fault * faults
+        faults = (~signals["legal"].astype(bool) & before).mean(axis=1)
+        return np.where(success.any(axis=1), -self.bonus * early, way) + self.fault * faults
 
 
 @dataclass(frozen=True)
