@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-HELD = ("gripper",)  # numbers that are positions rather than motions
+HELD = ("gripper", "opening")  # numbers that are positions rather than motions
 
 
 @dataclass(frozen=True)

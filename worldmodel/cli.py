@@ -291,6 +291,20 @@ def certify(
         raise SystemExit(f"worldmodel: {failed} of {len(document['declarations'])} declarations do not hold")
 
 
+def curriculum(out: Path, share: float = 1.0, image_size: int = 64, workers: int | None = None) -> None:
+    """Record all that the embedded model is trained on, a store for each kind of clip.
+
+    Args:
+        out: folder of the stores; unfinished ones are continued.
+        share: of the clips, above 0 and up to 1.
+        image_size: height and width in pixels.
+        workers: processes; one for each core by default.
+    """
+    from worldmodel.training.curriculum import collect_all
+
+    print(f"data: {collect_all(out, share=share, image_size=image_size, workers=workers)}")
+
+
 def train(
     data: Path,
     out: Path,
@@ -313,11 +327,29 @@ def train(
     print(f"pipeline: {train_from_stores(data, out, device, settings, start)}")
 
 
-def doctor() -> None:
-    """Print versions, devices, renderer and weights, and what to install for what is missing."""
-    from worldmodel.doctor import main as run
+def doctor(
+    model: str | None = None, env: str | None = None, scenes: int = 4, out: Path = Path("runs/sweep.png")
+) -> None:
+    """Print what this machine can run and what to install; with a model, whether it moves what it is told to move.
 
-    raise SystemExit(run())
+    Args:
+        model: "tiny" or a pipeline folder; holds every number of an action at both ends, in MuJoCo and in the model.
+        env: whose actions; the first environment whose actions the model takes, if not given.
+        scenes: first frames to do so from.
+        out: picture of MuJoCo and model side by side.
+    """
+    if model is None:
+        from worldmodel.doctor import main as run
+
+        raise SystemExit(run())
+    import worldmodel
+    from worldmodel.sweep import action_sweep, draw_sweep, find_env, sweep_lines
+
+    loaded = worldmodel.load(model)
+    sweep = action_sweep(loaded, find_env(loaded, env), range(scenes))
+    print("\n".join(sweep_lines(sweep)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    print(f"picture: {draw_sweep(sweep, out)}")
 
 
 def main() -> None:
@@ -331,6 +363,7 @@ def main() -> None:
                 "rollout": rollout,
                 "evaluate": evaluate,
                 "certify": certify,
+                "curriculum": curriculum,
                 "train": train,
                 "doctor": doctor,
             },
