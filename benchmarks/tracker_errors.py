@@ -8,7 +8,7 @@ it is found; and the share of frames from which it is truly absent in which it i
 least 35 % of the first frame's visible area. Absent are frames from which the object was cut out after half of the clip
 (painted over with the empty scene; its shadow stays), and those in which it hides or has left the picture by itself.
 Unless told otherwise each family is followed as its evaluator follows it: by colour, all falling objects together, and
-the agents by ``track_ball``.
+the agents by ``track_ball``, water as the flood's evaluator finds it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ import worldmodel.envs  # noqa: F401  registers the ids
 from worldmodel.collect import environment_id
 from worldmodel.evaluators.ball_tracking import track_ball
 from worldmodel.evaluators.controls import vanish
+from worldmodel.evaluators.counts import count_pixels, mean_place
 from worldmodel.evaluators.free_fall import MIN_VISIBLE, true_centroid
 from worldmodel.evaluators.trackers import tracker_of
+from worldmodel.evaluators.water import water_masks
 from worldmodel.truth import Truth
 
 SEED = 6_000_000  # of the first scene: no training, validation, demo or certificate has them
@@ -52,6 +54,7 @@ COURSES = {
     "free fall, gripper": Course("free-fall", {"release": "gripper"}),
     "grasp": Course("grasp", policies=("expert", "no_close")),
     "graph agent": Course("graph-traversal", policies=("shortest", "wrong_branch"), tracker="ball"),
+    "graph flood": Course("graph-traversal", {"task": "flood"}, tracker="water"),
     "maze": Course("maze", policies=("shortest", "halfway"), tracker="ball"),
 }
 
@@ -64,7 +67,7 @@ class Settings:
     """of each family"""
     families: tuple[str, ...] = tuple(COURSES)
     tracker: str | None = None
-    """one of worldmodel.evaluators.trackers, or ball, the evaluator's own of agents; each family's own by default"""
+    """one of worldmodel.evaluators.trackers, or ball or water, the evaluators' own; each family's own by default"""
     image_size: int = 128
     """height and width in pixels"""
     num_frames: int | None = None
@@ -109,6 +112,13 @@ def follower(name: str) -> Follow:
             return tracks.centroid, tracks.detected
 
         return by_ball
+    if name == "water":
+
+        def by_water(video: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+            wet, _ = water_masks(video, truth)
+            return mean_place(*count_pixels(wet)) + 0.5, wet.any(axis=(1, 2))
+
+        return by_water
     tracker = tracker_of(name)
 
     def by_tracker(video: np.ndarray, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +166,8 @@ def measure_family(name: str, settings: Settings) -> dict[str, dict[str, Any]]:
     for number in tqdm(range(settings.scenes), desc=name, unit="clip"):
         policy = course.policies[number % len(course.policies)]
         truth = env.record(seed=SEED + number, **({"policy": policy} if policy else {}))
-        classes = ["all", f"size {size_class(truth)}", f"colour {truth.scene.get('colour', 'of the agent')}"]
+        alone = "of the water" if course.tracker == "water" else "of the agent"
+        classes = ["all", f"size {size_class(truth)}", f"colour {truth.scene.get('colour', alone)}"]
         try:
             measure(truth, follow, [tallies.setdefault(each, Tally()) for each in classes])
         except ValueError as error:

@@ -1,11 +1,16 @@
 """The command's run: it goes on where it stopped, and its documents say what held."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from worldmodel import certify as command
 from worldmodel.certify import COMMON, COURSES, Course, run_certify
+from worldmodel.envs.free_fall import FreeFallEnv
+from worldmodel.envs.room import RoomEnv
+from worldmodel.evaluators.scene import camera_truth
 from worldmodel.storage import EpisodeStore
 
 CONTROLS = (*COMMON, "linear", "half_gravity", "double_gravity")
@@ -37,12 +42,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(one_family, monkeypatch, tm
 
     monkeypatch.setattr(command, "_score_scene", score)
     document, page = run_certify(tmp_path, scenes=2, workers=1, copy=tmp_path / "copy.json")
-    assert len(scores_in(tmp_path)) == 2 and first in scores_in(tmp_path).items()
+    assert len(scores_in(tmp_path)) == document["drawn"]["free fall"] >= 2 and first in scores_in(tmp_path).items()
     assert json.loads((tmp_path / "copy.json").read_text()) == document
     assert page.read_text().count("<h2>") >= 3
     for each in document["declarations"]:
         assert {"family", "metric", "above", "below", "n", "holds"} <= each.keys()
-        assert each["n"] <= 2 and isinstance(each["holds"], bool)
+        assert each["n"] <= document["drawn"]["free fall"] and isinstance(each["holds"], bool)
     centroid = [each for each in document["declarations"] if each["metric"] == "centroid_error_px"]
     assert all(each["holds"] for each in centroid) and {each["below"] for each in centroid} == set(CONTROLS)
 
@@ -61,6 +66,58 @@ def test_every_policy_has_its_share_of_the_scenes(tmp_path):
     ]
     truths = [EpisodeStore.open(store, "truth").read_truth(key) for store, key in clips]
     assert [truth.success for truth in truths] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "drawn", "least", "more"),
+    [
+        (100, 100, 100, 0),
+        (100, 100, 52, 112),  # 1.1 * 100 / 0.52, less the hundred there are
+        (100, 212, 110, 0),
+        (100, 100, 1, 300),  # never more than four times as many
+        (100, 400, 90, 0),
+        (2, 2, 0, 3),  # 1.1 * 2 * 2 are not yet eight
+        (100, 104, 99, 12),
+    ],
+)
+def test_more_scenes_are_drawn_until_a_rare_number_is_in_as_many_as_asked_for(wanted, drawn, least, more):
+    assert command._missing(wanted, drawn, least) == more
+
+
+def test_further_scenes_are_others_and_their_scores_have_files_of_their_own(tmp_path):
+    first = command._record(COURSES["grasp"], tmp_path, 0, 2, 32, 1)
+    further = command._record(COURSES["grasp"], tmp_path, 2, 2, 32, 1)
+    files = [command._score_of(tmp_path, clip).name for clip in first + further]
+    seed = command.SEED
+    assert files == [
+        f"truth-expert-{seed:08d}.json",
+        f"truth-no_close-{seed + 1:08d}.json",
+        f"truth-expert-{seed + 2:08d}.json",
+        f"truth-no_close-{seed + 3:08d}.json",
+    ]
+
+
+def test_a_control_of_other_gravity_is_the_recorded_video_of_such_a_scene():
+    env = FreeFallEnv(image_size=32, num_frames=9, release="gripper")
+    truth = env.record(seed=3, policy="carry_sideways_and_release")
+    assert np.array_equal(command._with_gravity(env, truth, 1.0), truth.video)
+    actions = iter(truth.actions)
+    scene = dataclasses.replace(env.scene, gravity=2 * truth.scene["gravity"])
+    double = env.record(scene, policy=lambda info: next(actions)).video
+    env.close()
+    assert np.array_equal(command._with_gravity(env, truth, 2.0), double)
+    assert not np.array_equal(double, truth.video)
+
+
+def test_a_room_has_controls_that_know_its_camera():
+    env = RoomEnv(image_size=32)
+    truth, other = (env.record(seed=seed, depth=True) for seed in (0, 1))
+    env.close()
+    made = dict(command.clips(COURSES["room"], truth, other, env, np.random.default_rng(0)))
+    assert {"replay", "h264", *COURSES["room"].controls} == set(made)
+    assert all(video.shape == truth.video.shape and video.dtype == np.uint8 for video in made.values())
+    with pytest.raises(ValueError, match=r"truth.depth: got none, expected .* record it"):
+        camera_truth(dataclasses.replace(truth, depth=None))
 
 
 def test_bad_requests_are_refused_before_any_work(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import tracemalloc
 
 import disc_scenes as scenes
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
-from worldmodel.evaluators.free_fall import score_free_fall
+from worldmodel.evaluators.free_fall import ARM_METRICS, OBJECT_METRICS, in_view, score_free_fall, true_centroid
+from worldmodel.evaluators.registry import evaluator_of, family_id_of
 from worldmodel.evaluators.results import plain
 
 TRUTH = scenes.truth()
@@ -102,3 +104,40 @@ def test_scores_are_plain_numbers():
 def test_bad_input_is_refused(video, truth, message):
     with pytest.raises(ValueError, match=message):
         score_free_fall(video, truth)
+
+
+@pytest.mark.parametrize(("options", "clips"), [({}, 1.5), ({"release": "gripper"}, 1.5), ({"objects": 3}, 2.5)])
+def test_no_clip_is_held_as_floating_point_numbers(options, clips):
+    """Beside the clip and its truth there are masks, a third of a clip each, and single frames."""
+    env = FreeFallEnv(image_size=128, **options)
+    truth = env.record(seed=1)
+    env.close()
+    score_free_fall(truth.video, truth)
+    tracemalloc.start()
+    score_free_fall(truth.video, truth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < clips * truth.video.nbytes
+
+
+def test_what_is_judged_differently_of_falls_has_its_own_metrics():
+    gripper, several = (evaluator_of(f"worldmodel/FreeFall-v0:{kind}") for kind in ("gripper", "several"))
+    assert {metric.name for metric in ARM_METRICS} <= {metric.name for metric in gripper.metrics}
+    assert {metric.name for metric in OBJECT_METRICS} <= {metric.name for metric in several.metrics}
+    (ghost,) = [metric for metric in gripper.metrics if metric.name == "ghost_wrench"]
+    assert ("replay", "frozen") not in ghost.ranks and ("replay", "teleport") in ghost.ranks
+    for options, kind in (({"release": "gripper"}, ":gripper"), ({"objects": 2}, ":several"), ({"objects": 1}, "")):
+        settings = {"env": "worldmodel/FreeFall-v0", "options": {"release": "none", **options}}
+        assert family_id_of(settings) == f"worldmodel/FreeFall-v0{kind}"
+
+
+@pytest.mark.parametrize("label", [1, 2])
+def test_objects_are_seen_and_found_where_their_pixels_are(label):
+    env = FreeFallEnv(image_size=64, objects=2)
+    truth = env.record(seed=2)
+    env.close()
+    for t, mask in enumerate(truth.segmentation == label):
+        rows, columns = np.nonzero(mask)
+        place = true_centroid(truth, label)[t]
+        assert np.allclose(place, [columns.mean() + 0.5, rows.mean() + 0.5]) if len(rows) else np.isnan(place).all()
+    assert not in_view(truth, label)[0]
