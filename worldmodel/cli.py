@@ -53,7 +53,7 @@ def collect(
 
     Args:
         out: folder of the zarr store; an unfinished one is continued.
-        env: free-fall, grasp, graph-traversal, maze, or a Gymnasium id.
+        env: free-fall, grasp, graph-traversal, maze, room, or a Gymnasium id.
         episodes: number of clips.
         seed: seed of the first scene; the others follow.
         policy: name of a scripted policy, or several with commas between: every scene is played under each;
@@ -274,8 +274,9 @@ def certify(
 
     Args:
         out: folder of the clips, the scores and the certificate; an interrupted run is continued.
-        families: "free fall", "grasp", "graph agent", "graph flood", "maze"; all if not given.
-        scenes: how many a family.
+        families: "free fall", "gripper fall", "several falls", "grasp", "graph agent", "graph flood", "maze", "room";
+            all if not given.
+        scenes: how many a family; up to four times as many are drawn until numbers that few have are in as many.
         image_size: height and width in pixels.
         json: also write the certificate's JSON here.
         workers: processes; one for each core by default.
