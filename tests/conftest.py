@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # known_models, for the tests of every folder
 os.environ.setdefault("MUJOCO_GL", "egl")
 # The models of the tests are small: more threads cost more than they bring, and test processes share the cores.
 os.environ.setdefault(

@@ -11,7 +11,9 @@ def run(*arguments, before=""):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["demo", "collect", "show", "rollout", "evaluate", "certify", "train", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "collect", "show", "rollout", "evaluate", "certify", "rank", "train", "doctor"]
+)
 def test_every_command_explains_itself(command):
     result = run(command, "--help")
     assert result.returncode == 0

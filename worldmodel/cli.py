@@ -353,6 +353,68 @@ def doctor(
     print(f"picture: {draw_sweep(sweep, out)}")
 
 
+def rank(
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = "graph-traversal",
+    model: str = "tiny",
+    out: Path = Path("runs/rank.json"),
+    scenes: int = 20,
+    seed: int = 3_000_000,
+    skills: tuple[float, ...] = (),
+    policies: str = "",
+    num_frames: int | None = None,
+    plan: Plan = (),
+    threshold: float = 0.25,
+    steps: int | None = None,
+    options: tuple[str, ...] = (),
+    batch_size: int = 64,
+) -> None:
+    """Rank policies in a world model and in MuJoCo, from the same starts, and say how well the two agree.
+
+    Args:
+        env: graph-traversal, maze, grasp, or a Gymnasium id.
+        model: "tiny" or a pipeline folder that takes the environment's actions.
+        out: JSON file of all episodes and what they say.
+        scenes: starts, in each of which every policy is played.
+        seed: of the first start; training used seeds below.
+        skills: of the scripted policies, 0 to 1; seven of them if not given.
+        policies: module:function that returns your own policies by name, as ``worldmodel.ranking.graded`` does.
+        num_frames: frames of an episode; the environment's default if not given.
+        plan: Predict-and-Perturb windows, whose effect is a row of its own: t_start t_end iterations, repeated.
+        threshold: uncertainty below which a place is kept.
+        steps: sampling steps; the model's default if not given.
+        options: ranges of the scenes as key=value with JSON values, such as nodes=[4,6].
+        batch_size: episodes imagined at once.
+    """
+    import importlib
+
+    import worldmodel
+    from worldmodel import ranking
+    from worldmodel.collect import environment_id
+    from worldmodel.sampling import PredictPerturb
+
+    module, _, function = policies.partition(":")
+    makers = (
+        getattr(importlib.import_module(module), function)() if policies else ranking.graded(skills or ranking.SKILLS)
+    )
+    rows: dict[str, dict[str, Any]] = {model: {"steps": steps}}
+    if plan:
+        rows[f"{model}, refined"] = {"steps": steps, "refine": PredictPerturb(plan=plan, threshold=threshold)}
+    outcomes = ranking.rank(
+        worldmodel.load(model),
+        environment_id(env),
+        makers,
+        scenes=scenes,
+        seed=seed,
+        num_frames=num_frames,
+        rows=rows,
+        batch_size=batch_size,
+        options=parse_options(options),
+    )
+    summary = ranking.summarise(outcomes)
+    print("\n".join(ranking.lines(summary)))
+    print(f"ranking: {ranking.save(outcomes, summary, out)}")
+
+
 def main() -> None:
     """Entry point: errors of use are one line, an interrupt is not a traceback."""
     try:
@@ -364,6 +426,7 @@ def main() -> None:
                 "rollout": rollout,
                 "evaluate": evaluate,
                 "certify": certify,
+                "rank": rank,
                 "curriculum": curriculum,
                 "train": train,
                 "doctor": doctor,
