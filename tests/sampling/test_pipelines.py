@@ -86,6 +86,13 @@ def test_the_stock_pipeline_leaves_noise_in_them():
 
 
 @pytest.mark.parametrize("kind", PINNED)
+def test_a_subclass_of_a_pipeline_has_given_frames_too(kind):
+    pipe, x = pipeline(kind), noise(1)
+    pipe.__class__ = type("OfSomeone", (type(pipe),), {})
+    assert torch.equal(call(kind, refine_pipeline(pipe, PLAN), x, STEPS, 1.0), refined(kind, x)[0])
+
+
+@pytest.mark.parametrize("kind", PINNED)
 def test_given_frames_count_neither_in_uncertainty_nor_in_stops(kind):
     states = []
     refined(kind, noise(1), callback=states.append)

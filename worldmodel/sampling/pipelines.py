@@ -52,7 +52,7 @@ def refine_pipeline(pipe: Any, refine: PredictPerturb, **options: Any) -> Any:
         raise ValueError(f"pipe: got a {type(pipe).__name__}, expected a diffusers pipeline; load one")
     stock = pipe.scheduler.scheduler if isinstance(pipe.scheduler, RefiningScheduler) else pipe.scheduler
     refining = RefiningScheduler(stock, refine, **options)
-    refining.waits = type(pipe).__name__ in FAMILIES
+    refining.waits = _family(pipe) is not _nothing
     saved_as = pipe.config["scheduler"]
     pipe.scheduler = refining
     pipe.register_to_config(scheduler=saved_as)
@@ -72,9 +72,14 @@ class _Announcing:
         scheduler = self.pipe.scheduler
         if isinstance(scheduler, RefiningScheduler):
             latents = prepared if isinstance(prepared, Tensor) else prepared[0]
-            given = FAMILIES.get(type(self.pipe).__name__, _nothing)(prepared)
+            given = _family(self.pipe)(prepared)
             scheduler.announce(latents, *given)
         return prepared
+
+
+def _family(pipe: Any) -> Callable[[Any], Given]:
+    """What reads the given frames off a pipeline's answer; a subclass is of its parent's family."""
+    return next((FAMILIES[kind.__name__] for kind in type(pipe).__mro__ if kind.__name__ in FAMILIES), _nothing)
 
 
 def _nothing(prepared: Any) -> Given:

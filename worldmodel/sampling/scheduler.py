@@ -101,7 +101,9 @@ class RefiningScheduler(SchedulerMixin):
         asked = {"num_inference_steps": num_inference_steps, "sigmas": sigmas, "mu": mu, "timesteps": timesteps}
         self._asked = {"device": device, **{name: value for name, value in asked.items() if value is not None}}
         self.scheduler.set_timesteps(**self._asked)
-        self._levels = check_sigmas(self.scheduler.sigmas.tolist())
+        inverted = self.scheduler.config.get("invert_sigmas", False)  # Mochi goes from 0 to 1, by -velocity
+        self._sign = -1 if inverted else 1
+        self._levels = check_sigmas((1.0 - self.scheduler.sigmas if inverted else self.scheduler.sigmas).tolist())
         self._visits = Visits(self.refine.visits(self._levels), self)
         self._chain, self._reached, self._history, self.made = None, -1, None, 0
 
@@ -162,7 +164,7 @@ class RefiningScheduler(SchedulerMixin):
     ) -> SchedulerOutput | tuple[Tensor]:
         """Take the model's answer for one visit, and give the sample for the next."""
         visits = self._expect(timestep, options)
-        x, velocity = self._channels_first(sample), self._channels_first(model_output)
+        x, velocity = self._channels_first(sample), self._sign * self._channels_first(model_output)
         if self.made == 0:
             self._begin(x, velocity)
         sigma = self._levels[visits.step]
@@ -171,7 +173,8 @@ class RefiningScheduler(SchedulerMixin):
         chain = self._chain
         if chain is None:
             pinned = None if self._given is None else self._given[0].all(dim=1, keepdim=True)
-            chain, self._found = Chain.start(x, x0, sigma, pinned), []
+            # A copy, because Kandinsky 5 writes the next sample into this one.
+            chain, self._found = Chain.start(x.clone(), x0, sigma, pinned), []
         elif chain.goes_on(self.refine):
             watch = None if self.callback is None else self._found.append
             chain = chain.merged(self.refine, x, x0, watch)
@@ -248,7 +251,7 @@ class RefiningScheduler(SchedulerMixin):
         if refined or step != self._reached:
             self.scheduler.set_timesteps(**self._asked)  # drops the history
             self.scheduler.set_begin_index(step)
-        velocity = self._channels_back((chain.x - chain.x0) / chain.sigma)
+        velocity = self._sign * self._channels_back((chain.x - chain.x0) / chain.sigma)
         if refined:
             x = self._channels_back(chain.x)
             return self._solve(answer._replace(model_output=velocity, sample=x)).to(answer.sample.dtype)
