@@ -113,6 +113,9 @@ def test_flowmo_takes_one_evaluation_more_than_its_iterations():
         ((60, flow_sigmas, preset("cosmos-54")), "refine: got step indices"),
         ((3, lambda steps: flow_sigmas(steps), PredictPerturb(plan=[(0.0, 1.0, 5)])), "expected enough for one step"),
         ((36, flow_sigmas, None, "heum"), "solver: got 'heum'"),
+        ((45, flow_sigmas(40), PredictPerturb()), "refine: got an empty plan"),
+        ((36, flow_sigmas, FlowMo(PLAN.plan)), "refine: got FlowMo.*, expected a PredictPerturb"),
+        ((36, flow_sigmas, Restart(PLAN.plan)), "refine: got Restart.*, expected a PredictPerturb"),
     ],
 )
 def test_budgets_that_cannot_be_met_are_refused(arguments, message):

@@ -78,11 +78,24 @@ def test_flowmo_lowers_its_loss_sample_by_sample():
     torch.testing.assert_close(alone, together[2:3], rtol=1e-5, atol=1e-6)
 
 
-def test_flowmo_needs_frames():
+def test_flowmo_needs_frames_and_is_refused_before_any_evaluation_without():
+    denoise = RandomDenoiser()
     with pytest.raises(ValueError, match=r"expected \(B, C, T, H, W\) with T of at least 3"):
-        sample(GAUSSIAN, start((1, 2, 8)), flow_sigmas(4), refine=FlowMo.from_steps([(1, 1, 1)]))
+        sample(denoise, start((1, 2, 8)), flow_sigmas(4), refine=FlowMo.from_steps([(1, 1, 1)]))
+    assert denoise.calls == 0
     with pytest.raises(ValueError, match="learning_rate: got 0"):
         FlowMo(learning_rate=0)
+
+
+def test_flowmo_refuses_a_denoiser_that_keeps_its_gradient_to_itself():
+    """The loss holds x as well, so that its gradient would be there, and wrong."""
+    with pytest.raises(ValueError, match="denoise: got x0 without a gradient"):
+        sample(torch.no_grad()(RandomDenoiser()), start(), flow_sigmas(4), refine=FlowMo.from_steps([(1, 1, 1)]))
+
+
+def test_guidance_refuses_branches_of_different_shapes():
+    with pytest.raises(ValueError, match=r"unconditional: got x0 of shape \(1, 4, 3, 5, 6\), expected \(4, "):
+        sample(Guided(RandomDenoiser(), lambda x, sigma: x[:1], 2.0), start(), flow_sigmas(4))
 
 
 def test_guidance_extrapolates_between_the_predictions():

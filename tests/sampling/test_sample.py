@@ -140,14 +140,15 @@ def test_predictions_whose_sum_overflows_are_no_error():
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: x.double(), "denoise: got x0 of torch.float64, expected torch.float32"),
-        (lambda x: (x, x), "denoise: got x0 of type tuple"),
-        (lambda x: x.numpy(), "denoise: got x0 of type ndarray"),
+        (lambda x: x.double(), r"got x0 of torch.float64 at step 1 \(sigma 0.66.*\), expected torch.float32"),
+        (lambda x: x[:1], r"got x0 of shape \(1, 2, 3\) at step 1 \(sigma 0.66.*\), expected \(2, 2, 3\)"),
+        (lambda x: (x, x), "denoise: got x0 of type tuple at step 1"),
+        (lambda x: x.numpy(), "denoise: got x0 of type ndarray at step 1"),
     ],
 )
-def test_other_answers_of_the_denoiser_are_refused(answer, message):
+def test_other_answers_of_the_denoiser_are_refused_with_their_step(answer, message):
     with pytest.raises(ValueError, match=message):
-        sample(lambda x, sigma: answer(x), torch.ones(2, 2, 3), flow_sigmas(3))
+        sample(lambda x, sigma: answer(x) if sigma < 1 else x, torch.ones(2, 2, 3), flow_sigmas(3))
 
 
 @pytest.mark.parametrize("pinned", [torch.zeros(2, 1, 4), torch.zeros(2, 2, 3, dtype=torch.bool), [True]])
@@ -180,12 +181,14 @@ def test_default_noise_is_keyed_by_seed():
         ({"solver": None}, "solver: got None"),
         ({"seeds": [1, 2]}, "seeds: got 2, expected 1, one for each sample"),
         ({"seeds": [1], "noise": KeyedNoise([1])}, "seeds: got seeds beside noise"),
+        ({"noise": torch.Generator()}, r"noise: got <torch._C.Generator .*, expected noise\(step, iteration, like\)"),
+        ({"denoise": None}, r"denoise: got None, expected denoise\(x, sigma\)"),
     ],
 )
 def test_wrong_types_are_refused(change, message):
-    arguments = {"x": torch.zeros(1, 2, 3), "sigmas": flow_sigmas(3), **change}
+    arguments = {"denoise": never, "x": torch.zeros(1, 2, 3), "sigmas": flow_sigmas(3), **change}
     with pytest.raises(ValueError, match=message):
-        sample(never, **arguments)
+        sample(**arguments)
 
 
 def test_a_start_with_nan_is_refused():

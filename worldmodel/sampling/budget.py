@@ -37,6 +37,7 @@ def budget(
         schedule: steps -> noise levels, such as ``flow_sigmas``; or noise levels, which are kept, and the iterations
             alone are scaled.
         refine: plan in t to scale, or None for the plain solver. Index plans need noise levels: see ``in_time``.
+            Restart and FlowMo have no iterations that could be dealt out to single steps.
         solver: as for :func:`sample`.
 
     Raises:
@@ -44,6 +45,10 @@ def budget(
     """
     if not isinstance(nfe, int) or isinstance(nfe, bool) or nfe < 1:
         raise ValueError(f"nfe: got {nfe!r}, expected a whole number of at least 1; it counts model evaluations")
+    if refine is not None and not isinstance(refine, PredictPerturb):
+        raise ValueError(f"refine: got {refine!r}, expected a PredictPerturb or None; for others see planned_nfe")
+    if refine is not None and not (refine.plan or refine.steps):
+        raise ValueError("refine: got an empty plan, expected windows whose iterations to scale; give None")
     if callable(schedule):
         if refine is not None and refine.steps:
             raise ValueError(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.noise import KeyedNoise
-from worldmodel.sampling.denoiser import Denoise
+from worldmodel.sampling.denoiser import CheckedDenoiser, Denoise
 from worldmodel.sampling.plan import Levels, Planned, Visit, is_number
 from worldmodel.sampling.sample import sample
 
@@ -77,6 +77,12 @@ class FlowMo(Planned):
         """Evaluations of so many iterations: one more than there are, if any."""
         return iterations + 1 if iterations else 0
 
+    def evaluator(self, denoise: Denoise, x: Tensor, visits: list[Visit]) -> CheckedDenoiser:
+        """The denoiser of a trajectory from x, which must be a video."""
+        if x.ndim != 5 or x.shape[2] < 3:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, C, T, H, W) with T of at least 3 for FlowMo")
+        return super().evaluator(denoise, x, visits)
+
     def __call__(
         self,
         denoise: Denoise,
@@ -88,13 +94,14 @@ class FlowMo(Planned):
         watch: Callable[[dict[str, Any]], None] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x after the gradient steps, its prediction, and the evaluations (B,); ``watch`` gets each loss (B,)."""
-        if x.ndim != 5 or x.shape[2] < 3:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, expected (B, C, T, H, W) with T of at least 3 for FlowMo")
         pinned = getattr(denoise, "pinned", None)
         for k in range(1, iterations + 1):
             with torch.enable_grad():
                 moving = x.detach().requires_grad_()
-                loss = motion_variance((moving - denoise(moving, sigma)) / sigma, pinned)
+                predicted = denoise(moving, sigma)
+                if not predicted.requires_grad:
+                    raise ValueError("denoise: got x0 without a gradient, expected one for FlowMo; take no_grad off it")
+                loss = motion_variance((moving - predicted) / sigma, pinned)
                 (gradient,) = torch.autograd.grad(loss.sum(), moving)
             x = x - self.learning_rate * gradient / (gradient.abs() + 1e-8)
             if watch is not None:
@@ -130,8 +137,16 @@ class Guided:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """The guided prediction (B, C, ...)."""
-        x0_c = self.conditional(x, sigma)
-        return self._pinned_to(x0_c, torch.lerp(self.unconditional(x, sigma), x0_c, self.scale))
+        x0_c, x0_u = self._predictions(x, sigma)
+        return self._pinned_to(x0_c, torch.lerp(x0_u, x0_c, self.scale))
+
+    def _predictions(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        x0_c, x0_u = self.conditional(x, sigma), self.unconditional(x, sigma)
+        if x0_u.shape != x0_c.shape:
+            raise ValueError(
+                f"unconditional: got x0 of shape {tuple(x0_u.shape)}, expected {tuple(x0_c.shape)}, as conditional; fix it"
+            )
+        return x0_c, x0_u
 
     def _pinned_to(self, given: Tensor, x0: Tensor) -> Tensor:
         return x0 if self.pinned is None else torch.where(self.pinned, given, x0)
@@ -160,8 +175,8 @@ class CFGZeroStar(Guided):
         """The guided prediction (B, C, ...); x itself where the velocity is zeroed."""
         if sigma >= self.zero_from:
             return x
-        x0_c = self.conditional(x, sigma)
-        v_c, v_u = x - x0_c, x - self.unconditional(x, sigma)  # times sigma, which cancels
+        x0_c, x0_u = self._predictions(x, sigma)
+        v_c, v_u = x - x0_c, x - x0_u  # times sigma, which cancels
         free = 1.0 if self.pinned is None else (~self.pinned).to(x.dtype)
         dot = (free * v_c * v_u).flatten(1).sum(dim=1)
         s = (dot / (free * v_u * v_u).flatten(1).sum(dim=1).clamp(min=1e-8)).view(-1, *[1] * (x.ndim - 1))

@@ -25,6 +25,8 @@ class CheckedDenoiser:
     """
 
     def __init__(self, denoise: Denoise, x: Tensor) -> None:
+        if not callable(denoise):
+            raise ValueError(f"denoise: got {denoise!r}, expected denoise(x, sigma) -> x0; see sample")
         self._denoise = denoise
         self._shape, self._dtype = x.shape, x.dtype
         self.pinned: Tensor | None = getattr(denoise, "pinned", None)
@@ -41,24 +43,25 @@ class CheckedDenoiser:
 
     def checked(self, x0: Tensor, sigma: float) -> Tensor:
         """An answer of the denoiser, if it is one."""
+        at = f"at step {self.step} (sigma {sigma:g})"
         if not isinstance(x0, Tensor):
-            raise ValueError(f"denoise: got x0 of type {type(x0).__name__}, expected a tensor; return x0 alone")
+            raise ValueError(f"denoise: got x0 of type {type(x0).__name__} {at}, expected a tensor; return x0 alone")
         if x0.shape != self._shape:
             raise ValueError(
-                f"denoise: got x0 of shape {tuple(x0.shape)}, expected {tuple(self._shape)}, that of x; fix it"
+                f"denoise: got x0 of shape {tuple(x0.shape)} {at}, expected {tuple(self._shape)}, that of x; fix it"
             )
         if x0.dtype != self._dtype:
-            raise ValueError(f"denoise: got x0 of {x0.dtype}, expected {self._dtype}, that of x; cast it")
+            raise ValueError(f"denoise: got x0 of {x0.dtype} {at}, expected {self._dtype}, that of x; cast it")
         # One number tells that all is well; which sample is at fault is looked up only when it is not.
         if not torch.isfinite(x0.sum()):
-            self._name_culprit(x0, sigma)
+            self._name_culprit(x0, at)
         return x0
 
-    def _name_culprit(self, x0: Tensor, sigma: float) -> None:
+    def _name_culprit(self, x0: Tensor, at: str) -> None:
         faulty = (~torch.isfinite(x0)).flatten(1).any(dim=1).nonzero().flatten().tolist()
         if faulty:
             raise ValueError(
-                f"denoise: got NaN or infinity at step {self.step} (sigma {sigma:g}) in sample "
+                f"denoise: got NaN or infinity {at} in sample "
                 f"{', '.join(map(str, faulty))}, expected finite values; check the model's inputs and precision"
             )
 

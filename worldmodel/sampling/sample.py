@@ -133,6 +133,10 @@ def noise_source(noise: Noise | None, seeds: Sequence[int] | np.ndarray | None, 
     if noise is not None and seeds is not None:
         raise ValueError("seeds: got seeds beside noise, expected one of the two; drop one")
     source = KeyedNoise(range(batch) if seeds is None else seeds) if noise is None else noise
+    if not callable(source):
+        raise ValueError(
+            f"noise: got {source!r}, expected noise(step, iteration, like) -> Tensor; try KeyedNoise(seeds)"
+        )
     if isinstance(source, KeyedNoise) and len(source.seeds) != batch:
         raise ValueError(f"seeds: got {len(source.seeds)}, expected {batch}, one for each sample; add or drop")
     return source
