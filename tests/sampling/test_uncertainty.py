@@ -163,6 +163,22 @@ def test_overlay_scales_values_by_the_largest_or_as_told():
 
 
 @pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (9, [0, 1, 1, 1, 1, 2, 2, 2, 2]),  # a whole clip
+        (7, [0, 1, 1, 1, 1, 2, 2]),  # its end was cut
+        (12, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]),  # a later piece, without a first frame
+    ],
+)
+def test_overlay_of_pieces_of_a_rollout(frames, expected):
+    maps = np.arange(3.0).reshape(1, 3, 1, 1)
+    drawn = overlay(np.zeros((1, frames, 2, 2, 3), np.uint8), maps, colour=(90, 0, 0), frames_per_latent=4)
+    assert (drawn[0, :, 0, 0, 0] // 30).tolist() == expected
+    with pytest.raises(ValueError, match="maps: got 3 latent frames for 10"):
+        overlay(np.zeros((1, 10, 2, 2, 3), np.uint8), maps, frames_per_latent=4)
+
+
+@pytest.mark.parametrize(
     ("video", "maps", "message"),
     [
         (np.zeros((1, 9, 8, 8, 3)), np.zeros((1, 3, 1, 1)), "video: got float64"),

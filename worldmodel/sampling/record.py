@@ -99,7 +99,11 @@ class Record:
 
 
 def overlay(
-    video: np.ndarray, maps: np.ndarray, top: float | None = None, colour: tuple[int, int, int] = (255, 120, 0)
+    video: np.ndarray,
+    maps: np.ndarray,
+    top: float | None = None,
+    colour: tuple[int, int, int] = (255, 120, 0),
+    frames_per_latent: int | None = None,
 ) -> np.ndarray:
     """Latent maps drawn over the decoded video: the higher the value, the more of the colour, up to two thirds.
 
@@ -110,25 +114,39 @@ def overlay(
         video: (B, T, H, W, 3) uint8.
         maps: (B, T', H', W'): bool masks, or values of at least 0.
         top: the value that takes the full colour; the largest one if None.
+        frames_per_latent: n, as ``backend.frames_per_latent``, for pieces of a rollout: those of T = n T' frames have
+            no first one, and those that were cut have maps to spare. None takes whole clips, n = (T - 1) / (T' - 1).
 
     Returns:
         (B, T, H, W, 3) uint8.
     """
     batch, frames, height, width, _ = _check_video(video).shape
-    if maps.ndim != 4 or len(maps) != batch or (maps.shape[1] > 1) != (frames > 1):
+    if maps.ndim != 4 or len(maps) != batch or (frames_per_latent is None and (maps.shape[1] > 1) != (frames > 1)):
         raise ValueError(
             f"maps: got shape {maps.shape}, expected ({batch}, T', H', W') for this video; check the batch"
         )
     latent_frames, rows, columns = maps.shape[1:]
-    if frames > 1 and (frames - 1) % (latent_frames - 1):
-        raise ValueError(f"maps: got {latent_frames} latent frames for {frames}, expected 1 + (T - 1) / n; check them")
-    scale = (frames - 1) // max(latent_frames - 1, 1)
-    latent = [0 if frame == 0 else 1 + (frame - 1) // scale for frame in range(frames)]
+    latent = _latent_of(frames, latent_frames, frames_per_latent)
     row, column = np.arange(height) * rows // height, np.arange(width) * columns // width
     values = maps[:, latent][:, :, row][:, :, :, column].astype(np.float32)
     top = float(maps.max()) if top is None else top
     alpha = (2 / 3 * np.clip(values / max(top, 1e-12), 0.0, 1.0))[..., None]
     return np.round((1.0 - alpha) * video + alpha * np.array(colour)).astype(np.uint8)
+
+
+def _latent_of(frames: int, latent_frames: int, frames_per_latent: int | None) -> list[int]:
+    """The latent frame of each frame."""
+    n, fits = frames_per_latent, True
+    if n is None:
+        n, left = divmod(frames - 1, max(latent_frames - 1, 1))
+        fits = left == 0
+    elif frames == n * latent_frames and n > 1:
+        return [frame // n for frame in range(frames)]
+    if not fits or frames - 1 > n * (latent_frames - 1):
+        raise ValueError(
+            f"maps: got {latent_frames} latent frames for {frames}, expected 1 + (T - 1) / n; give frames_per_latent"
+        )
+    return [0, *(1 + (frame - 1) // n for frame in range(1, frames))]
 
 
 def _check_video(video: np.ndarray) -> np.ndarray:
