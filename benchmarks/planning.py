@@ -1,0 +1,136 @@
+"""Planning against random actions, the scripted expert and MuJoCo itself as the model: success with intervals.
+
+    python benchmarks/planning.py graph --scenes 100                        # random, expert, MuJoCo as the model
+    python benchmarks/planning.py grasp --scenes 100 --model tiny           # and a world model, plain and refined
+
+Scenes are held out: their seeds begin where no training used any. Every method plays the same ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import worldmodel.envs  # noqa: F401
+from worldmodel.envs.imagined_readout import readout_for
+from worldmodel.envs.imagined_settings import matched
+from worldmodel.evaluators.intervals import wilson
+from worldmodel.graded import GradedPolicy
+from worldmodel.planning.control import PlanningPolicy, Task
+from worldmodel.planning.icem import ICEM
+from worldmodel.planning.objectives import Lift, WayToGoal
+from worldmodel.planning.scoring import Scoring
+from worldmodel.planning.simulator import Simulator
+from worldmodel.policies import Policy, latency, run_episode
+
+FIRST = 3_000_000
+ENVS: dict[str, tuple[str, dict[str, Any]]] = {
+    "graph": ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6), "num_frames": 97}),
+    "maze": ("worldmodel/Maze-v0", {"rows": 4, "columns": 4, "num_frames": 97}),
+    "grasp": ("worldmodel/Grasp-v0", {"num_frames": 65}),
+}
+
+
+class Random:
+    """Actions even over the bounds, held for a quarter of a second."""
+
+    def __init__(self, env: Any, seed: int) -> None:
+        self._spec, self._rng = env.action_spec, np.random.default_rng(seed)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def infer(self, observation: Any) -> dict[str, np.ndarray]:
+        """Two knots."""
+        knots = self._rng.uniform(self._spec.low, self._spec.high, (2, len(self._spec.names)))
+        return {"actions": np.repeat(knots, 4, axis=0)}
+
+
+def scoring_of(env: Any, refined: int = 0) -> Scoring:
+    """What is to be achieved in the scene of an environment."""
+    objective = Lift(env.scene.centre[2]) if "Grasp" in env.family.id else WayToGoal()
+    return Scoring(objective, refined=refined)
+
+
+def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int], Policy]]:
+    """Makers of policies by name, from the seed of a scene."""
+    planner = ICEM(arguments.candidates, arguments.iterations, elites=max(2, arguments.candidates // 6))
+    shape = {"horizon": 16, "execute": 8, "block": 4}
+
+    def planning(task: Callable[[], Task]) -> Callable[[int], Policy]:
+        return lambda seed: PlanningPolicy(task, planner, seed=seed, **shape)
+
+    found: dict[str, Callable[[int], Policy]] = {
+        "random": lambda seed: Random(env, seed),
+        "expert": lambda seed: GradedPolicy(env.family, env.scene, 8, seed=seed),
+        "plan in MuJoCo": planning(lambda: Task(Simulator(env), scoring_of(env))),
+    }
+    if arguments.model is not None:
+        import worldmodel
+        from worldmodel.planning.imagination import Imagination
+        from worldmodel.sampling import PredictPerturb
+
+        model = matched(worldmodel.load(arguments.model), env.action_spec)
+        refine = PredictPerturb(plan=[(0.0, 1.0, 1)])
+        for name, refined in (("", 0), (", elites refined", 4)):
+
+            def task(refined: int = refined) -> Task:
+                imagination = Imagination(model, readout_for(env), steps=arguments.steps, refine=refine)
+                return Task(imagination, scoring_of(env, refined))
+
+            found[f"plan in {arguments.model}{name}"] = planning(task)
+    return found
+
+
+def main() -> None:
+    """Print the table and write the JSON file after every scene."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("env", choices=sorted(ENVS))
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--steps", type=int, default=None, help="sampling steps of the model")
+    parser.add_argument("--candidates", type=int, default=32)
+    parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--methods", nargs="*", default=None)
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    name, options = ENVS[arguments.env]
+    env: Any = gym.make(name, image_size=64, disable_env_checker=True, **options).unwrapped
+    env.reset(seed=FIRST)
+    chosen = {
+        k: make
+        for k, make in methods(env, arguments).items()
+        if arguments.methods in (None, []) or k in arguments.methods
+    }
+    rows: dict[str, list[dict[str, Any]]] = {method: [] for method in chosen}
+    for seed in range(FIRST, FIRST + arguments.scenes):
+        for method, make in chosen.items():
+            env.reset(seed=seed)
+            began = time.monotonic()
+            episode = run_episode(env, make(seed), seed=seed, stages=("lift",) if arguments.env == "grasp" else ())
+            row = {"seed": seed, "success": episode.success, "frames": len(episode.actions), "error": episode.error}
+            told = {"seconds": time.monotonic() - began, "calls": episode.seconds.tolist(), "stages": episode.stages}
+            rows[method].append(row | told)
+        if arguments.json is not None:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(
+                json.dumps({"arguments": vars(arguments) | {"json": None}, "rows": rows}, indent=1)
+            )
+    print(f"{'method':32s}{'success [95 %]':>24s}{'frames':>8s}{'s/plan p50':>12s}{'p95':>8s}")
+    for method, played in rows.items():
+        rate = wilson(sum(row["success"] for row in played), len(played))
+        calls = latency([second for row in played for second in row["calls"]])
+        frames = np.median([row["frames"] for row in played])
+        cell = f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+        print(f"{method:32s}{cell:>24s}{frames:8.0f}{calls['p50']:12.3f}{calls['p95']:8.3f}")
+
+
+if __name__ == "__main__":
+    main()
