@@ -94,7 +94,7 @@ def test_flowmo_refuses_a_denoiser_that_keeps_its_gradient_to_itself():
 
 
 def test_guidance_refuses_branches_of_different_shapes():
-    with pytest.raises(ValueError, match=r"unconditional: got x0 of shape \(1, 4, 3, 5, 6\), expected \(4, "):
+    with pytest.raises(ValueError, match=r"unconditional: got shape \(1, 4, 3, 5, 6\), expected \(4, "):
         sample(Guided(RandomDenoiser(), lambda x, sigma: x[:1], 2.0), start(), flow_sigmas(4))
 
 

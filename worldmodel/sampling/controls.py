@@ -144,7 +144,7 @@ class Guided:
         x0_c, x0_u = self.conditional(x, sigma), self.unconditional(x, sigma)
         if x0_u.shape != x0_c.shape:
             raise ValueError(
-                f"unconditional: got x0 of shape {tuple(x0_u.shape)}, expected {tuple(x0_c.shape)}, as conditional; fix it"
+                f"unconditional: got shape {tuple(x0_u.shape)}, expected {tuple(x0_c.shape)}, as conditional; fix it"
             )
         return x0_c, x0_u
 

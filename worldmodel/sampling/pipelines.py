@@ -14,6 +14,8 @@ WanImageToVideoPipeline,            its first-frame mask and condition; the pipe
 WanImageToVideoPipeline, 14B        nothing: the frame is given in channels of its own, and every latent is sampled.
 any other                           places whose velocity the pipeline sets to zero, as Cosmos 3 does. Pipelines that
                                     hand only the free frames to the scheduler, as LTX and HunyuanVideo do, need none.
+                                    Refused: noise levels above 1 (Cosmos-Predict2), and one for each token (LTX's
+                                    conditions).
 ==================================  =================================================================================
 """
 
