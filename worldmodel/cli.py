@@ -312,20 +312,43 @@ def train(
     device: str | None = None,
     start: Path | None = None,
     effort: float = 1.0,
+    retrain_autoencoder: bool = False,
+    steps: int = 1000,
+    batch: int = 16,
+    learning_rate: float = 1e-4,
+    lora_rank: int = 0,
+    prompt: str | None = None,
+    resize: bool = False,
+    camera: str | None = None,
 ) -> None:
-    """Train a world model of the embedded kind on collected clips.
+    """Train a world model of the embedded kind from nothing, or fine-tune any pipeline on clips of your own.
 
     Args:
-        data: a store written by ``worldmodel collect``, or a folder of such stores.
+        data: a store written by ``worldmodel collect``, a folder of such stores, or, to fine-tune, a LeRobot dataset
+            (v3.0).
         out: folder of checkpoints, logs and the finished pipeline; an unfinished run is continued.
         device: torch device; a CUDA device if there is one, by default.
-        start: pipeline folder to go on from, such as that of an earlier run; from nothing if not given.
-        effort: share of the steps of the whole run, above 0.
+        start: pipeline folder to fine-tune; from nothing if not given.
+        effort: share of the steps of the run that is meant for the embedded model; not of fine-tuning.
+        retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
+        steps: updates of fine-tuning; this and the options below are of fine-tuning alone.
+        batch: clips of an update, over all GPUs of ``accelerate launch``.
+        learning_rate: peak.
+        lora_rank: of LoRA adapters; 0 trains every weight.
+        prompt: of all clips, for models that read one.
+        resize: scale a LeRobot dataset's pictures to the model's size.
+        camera: of a LeRobot dataset; its first if not given.
     """
+    from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
     from worldmodel.training.tiny import TinySettings, train_from_stores
 
-    settings = TinySettings().scaled(effort)
-    print(f"pipeline: {train_from_stores(data, out, device, settings, start)}")
+    if start is None or retrain_autoencoder:
+        folder = train_from_stores(data, out, device, TinySettings().scaled(effort), start)
+    else:
+        settings = FinetuneSettings(steps=steps, batch=batch, learning_rate=learning_rate, lora_rank=lora_rank)
+        told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
+        folder = finetune_from_folder(data, start, out, device, settings, **told)
+    print(f"pipeline: {folder}")
 
 
 def doctor(

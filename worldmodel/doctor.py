@@ -43,6 +43,7 @@ PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("PIL", "pillow"),
         ("skimage", "scikit-image"),
     ),
+    "train": (("peft", "peft"), ("pyarrow", "pyarrow")),
 }
 
 # What MuJoCo's EGL renderer and opencv-python load; alternatives are separated by "|".

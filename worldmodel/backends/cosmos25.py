@@ -27,6 +27,7 @@ from worldmodel.backends.memory_format import use_channels_last
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.recipe import Recipe as Recipe
+from worldmodel.backends.running import Running, fit_clips
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.denoiser import Denoise
 from worldmodel.sampling.schedules import flow_sigmas, karras_sigmas
@@ -130,7 +131,7 @@ class Cosmos25Backend:
         self.weights_hash = ""
         self._domain = recipe.domains[0] if len(recipe.domains) == 1 else None
         self._guidance = Guidance()
-        self.device = next(transformer.parameters()).device
+        self.device = self.codec.device
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:
         """Leave out what changes nothing."""
@@ -232,8 +233,12 @@ class Cosmos25Backend:
             raise ValueError(f"actions: got shape {actions.shape}, expected (B, {expected}, A), one for each new frame")
         numbers = self._domain.numbers(actions, self.transformer.config.action_dim)
         whole = np.pad(numbers, ((0, 0), (self.recipe.num_frames - 1 - expected, 0), (0, 0)))
-        with torch.no_grad():
-            return self.transformer.embed_actions(torch.from_numpy(whole).to(self.device), known)
+        return self.transformer.embed_actions(torch.from_numpy(whole).to(self.device), known)
+
+    def check_memory(self, batch: int) -> None:
+        """Refuse a batch of rollouts that does not fit."""
+        branches = 1 + (self._guidance.actions > 0) + (self._guidance.frames > 0)
+        fit_clips(Running(), self.transformer, self.codec, self.recipe, branches, batch)
 
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""

@@ -25,6 +25,7 @@ from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
 from worldmodel.backends.licences import Guardrail
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
+from worldmodel.backends.running import Running, fit_clips
 from worldmodel.backends.text import Prompts
 from worldmodel.sampling.plan import is_number
 from worldmodel.sampling.schedules import flow_sigmas
@@ -42,6 +43,7 @@ class ReleasedCosmos25(Cosmos25Backend):
         prompts: where embeddings come from.
         guardrail: NVIDIA's, or None.
         licence: under which the weights come.
+        running: how the model is run.
     """
 
     from_text = True
@@ -55,11 +57,12 @@ class ReleasedCosmos25(Cosmos25Backend):
         prompts: Prompts,
         guardrail: Guardrail | None = None,
         licence: str = "",
+        running: Running | None = None,
     ) -> None:
         super().__init__(transformer, vae, scheduler, recipe)
         check_size(recipe.image_size, recipe.num_frames)
         self._network, self._prompts, self._guardrail, self._licence = (
-            CosmosNetwork(transformer),
+            CosmosNetwork(transformer, running),
             prompts,
             guardrail,
             licence,
@@ -78,6 +81,7 @@ class ReleasedCosmos25(Cosmos25Backend):
         name: str | None = None,
         guardrail: Guardrail | None = None,
         licence: str = "",
+        running: Running | None = None,
     ) -> Self:
         """Load a folder in the hub's layout.
 
@@ -89,14 +93,16 @@ class ReleasedCosmos25(Cosmos25Backend):
         recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
         scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
+        running = running or Running()
         backend = cls(
-            load_component(transformer_class(config), folder, "transformer", dtype).to(device),
-            load_component(AutoencoderKLWan, folder, "vae", dtype).to(device),
+            running.place(load_component(transformer_class(config), folder, "transformer", dtype), device),
+            running.place_codec(load_component(AutoencoderKLWan, folder, "vae", dtype), device),
             scheduler,
             recipe,
             prompts,
             guardrail,
             licence,
+            running,
         )
         backend.weights_hash = weights_hash(files)
         return backend
@@ -175,7 +181,7 @@ class ReleasedCosmos25(Cosmos25Backend):
             )
         with torch.no_grad():
             text, negative = self._read_texts()
-            embedded = None if actions is None else self._embedded_actions(actions, known)
+        embedded = None if actions is None else self._embedded_actions(actions, known)
         conditions = Conditions(text, negative, self.guidance, self._given_sigma, embedded)
         return VideoDenoiser(self._network, given, self.latent_shape[1], conditions)
 
@@ -183,6 +189,11 @@ class ReleasedCosmos25(Cosmos25Backend):
         """Video (B, T, H, W, 3) uint8 of normalised latents, checked by the guardrail, if any."""
         video = super().decode(latents)
         return video if self._guardrail is None else self._guardrail.checked(video)
+
+    def check_memory(self, batch: int) -> None:
+        """Refuse a batch of rollouts that does not fit."""
+        branches = 2 if self.guidance > 0 else 1
+        fit_clips(self._network.running, self.transformer, self.codec, self.recipe, branches, batch)
 
     @property
     def guidance(self) -> float:
@@ -202,6 +213,7 @@ class ReleasedCosmos25(Cosmos25Backend):
             "dtype": str(self.transformer.dtype).removeprefix("torch."),
             "licence": self._licence,
             "guardrail": "none" if self._guardrail is None else "nvidia",
+            "running": self._network.running.describe(),
         }
 
     def _read_texts(self) -> tuple[Text, Text | None]:

@@ -61,7 +61,6 @@ class Cosmos3Denoiser:
         self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
         self.pinned[:, :, :known] = True
 
-    @torch.no_grad()
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
         told = self._conditions

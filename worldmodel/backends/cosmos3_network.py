@@ -18,7 +18,9 @@ from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import get_3d_mrope_ids_te
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from worldmodel.backends.attention import attend
 from worldmodel.backends.cosmos_tokens import rotated
+from worldmodel.backends.running import Running, check_hooks, compiled
 
 FRAMES_PER_LATENT = 4
 
@@ -39,10 +41,13 @@ class Cosmos3Network:
 
     Args:
         transformer: of any size, with or without actions.
+        running: how it is run.
     """
 
-    def __init__(self, transformer: Cosmos3OmniTransformer) -> None:
-        self.transformer = transformer
+    def __init__(self, transformer: Cosmos3OmniTransformer, running: Running | None = None) -> None:
+        check_hooks(transformer.layers)
+        self.transformer, self.running = transformer, running or Running()
+        self._layer = compiled(_layer, self.running)
         self._rotations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
@@ -72,7 +77,6 @@ class Cosmos3Network:
             hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
         return Text(keys, values)
 
-    @torch.no_grad()
     def embed_actions(self, actions: Tensor, domain: int) -> Tensor:
         """Tokens (B, n, D) of actions (B, n, A), A at most the network's ``action_dim``, of one embodiment domain."""
         network, project = self.transformer, self.transformer.action_proj_in
@@ -103,10 +107,8 @@ class Cosmos3Network:
         rotation = self._rotation(grid, tokens, texts, fps, 0 if actions is None else actions.shape[1])
         batch, tokens = len(tokens), tokens.repeat(len(texts), 1, 1)
         for index, layer in enumerate(network.layers):
-            normed = layer.input_layernorm_moe_gen(tokens)
             memories = [(text.keys[index], text.values[index]) for text in texts]
-            tokens = tokens + _attend(layer.self_attn, normed, rotation, memories, batch)
-            tokens = tokens + layer.mlp_moe_gen(layer.post_attention_layernorm_moe_gen(tokens))
+            tokens = self._layer(layer, tokens, rotation, memories, batch, self.running.attention)
         count = grid[0] * place
         out = network.proj_out(network.norm_moe_gen(tokens[:, known * place : count]))
         velocity = _unpatched(pad(out, (0, 0, known * place, 0)), grid, patch)
@@ -154,12 +156,27 @@ class Cosmos3Network:
         return self.transformer.rotary_emb(positions[:, None], device=like.device, dtype=like.dtype)
 
 
+def _layer(
+    layer: Any,
+    tokens: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    memories: list[tuple[Tensor, Tensor]],
+    batch: int,
+    kernel: str | None,
+) -> Tensor:
+    """Generated tokens (G B, N, D) after a layer; ``memories`` are its keys and values of each text."""
+    normed = layer.input_layernorm_moe_gen(tokens)
+    tokens = tokens + _attend(layer.self_attn, normed, rotation, memories, batch, kernel)
+    return tokens + layer.mlp_moe_gen(layer.post_attention_layernorm_moe_gen(tokens))
+
+
 def _attend(
     attention: Any,
     tokens: Tensor,
     rotation: tuple[Tensor, Tensor],
     memories: list[tuple[Tensor, Tensor]],
     batch: int,
+    kernel: str | None,
 ) -> Tensor:
     """Attention (G B, N, D) of generated tokens to themselves and to the text of their group of B."""
     query, key, value = (
@@ -170,7 +187,7 @@ def _attend(
         rotated(norm(x), rotation) for norm, x in ((attention.norm_added_q, query), (attention.norm_added_k, key))
     )
     mixed = [
-        scaled_dot_product_attention(q, _after(text_keys, k), _after(text_values, v), enable_gqa=True)
+        attend(q, _after(text_keys, k), _after(text_values, v), kernel, grouped=True)
         for (text_keys, text_values), q, k, v in zip(
             memories, *(each.split(batch) for each in (query, key, value)), strict=True
         )

@@ -74,10 +74,9 @@ def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = ()) -> tuple[D
     return tuple(domains)
 
 
-def domain_of(each: ClipSet, domains: Sequence[Domain]) -> Domain | None:
-    """The domain of a set's actions; None where nothing acts."""
-    spec = each.spec
-    return None if spec is None else next(domain for domain in domains if not differences(domain.spec, spec))
+def domain_of(spec: ActionSpec, domains: Sequence[Domain]) -> Domain:
+    """The domain that knows a set's actions."""
+    return next(domain for domain in domains if not differences(domain.spec, spec))
 
 
 def _is_store(folder: Path) -> bool:
@@ -93,13 +92,13 @@ def _read(folder: Path) -> ClipSet:
     spec = store.action_spec(keys[0])
     video = read_videos(folder, keys)
     focus = read_segmentations(folder, keys) > 0
-    focus |= _moved(video)
+    focus |= moved(video)
     actions = None if spec is None else read_actions(folder, keys)
     env = str(store.settings.get("env", folder.name))
     return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, (first["seed"], last["seed"]))
 
 
-def _moved(video: np.ndarray) -> np.ndarray:
+def moved(video: np.ndarray) -> np.ndarray:
     """(N, T, H, W) bool, pixels that differ from the first frame; clip by clip, to stay small in memory."""
     moved = np.empty(video.shape[:-1], bool)
     for clip, out in zip(video, moved, strict=True):

@@ -12,22 +12,45 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import Domain
 from worldmodel.training.clip_sets import ClipSet, domain_of
 from worldmodel.training.precision import autocast
-from worldmodel.training.run import fingerprint, fingerprint_of
+from worldmodel.training.run import fingerprint
 from worldmodel.training.whole_clip import encode_clip
 
 SHARD = 500  # clips in a file; an interrupted run loses at most one
 BATCH = 10
 
 
+Encode = Callable[[np.ndarray], np.ndarray]  # clips (B, T, H, W, 3) uint8 -> latents (B, C, T', H', W') float16
+
+
 @dataclass(frozen=True)
-class Windows:
-    """What the transformer learns from: N stretches of clips.
+class Stretch:
+    """N windows of one set that begin at one frame, plain or mirrored.
 
     Attributes:
-        latents: (N, z, T', H/8, W/8) float16, as the autoencoder makes them.
+        name: of the set and the frame.
+        latents: (N, C, T', H', W') float16.
+        video: (N, T, H, W, 3) uint8.
+        actions: (N, T - 1, A) in units of ``spec``; None where nothing acts.
+        spec: of the actions.
+    """
+
+    name: str
+    latents: np.ndarray
+    video: np.ndarray
+    actions: np.ndarray | None
+    spec: ActionSpec | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches as the embedded kind reads them, all in one.
+
+    Attributes:
+        latents: (N, z, T', H/8, W/8) float16.
         actions: (N, T - 1, A) float32, the model's numbers; 0 where nothing acts.
         acts: (N,) bool, whether something does.
     """
@@ -37,36 +60,40 @@ class Windows:
     acts: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The windows of one set that begin at one frame."""
-
-    name: str
-    video: np.ndarray  # (N, T, H, W, 3)
-    actions: np.ndarray  # (N, T - 1, A)
-    acts: bool
-
-
 def encode_sets(
-    vae: AutoencoderKLWan,
-    sets: Sequence[ClipSet],
-    domains: Sequence[Domain],
-    out: Path,
-    *,
-    frames: int,
-    stride: int,
-    action_dim: int,
-    device: str = "cpu",
-) -> Windows:
+    encode: Encode, source: str, sets: Sequence[ClipSet], out: Path, *, frames: int, stride: int
+) -> list[Stretch]:
     """Latents of windows of ``frames`` frames that begin every ``stride`` frames of every clip.
 
     Clips in which nothing acts are encoded mirrored as well: mirroring the picture mirrors the physics. Finished
     shards in ``out`` are kept and reused.
 
+    Args:
+        encode: the autoencoder.
+        source: tells one autoencoder from another.
+        sets: what to encode.
+        out: folder of the shards.
+        frames: of a window.
+        stride: frames between the beginnings of two windows.
+
     Raises:
         ValueError: ``out`` holds latents of other clips or another autoencoder.
     """
-    _check_source(vae, sets, (frames, stride), out)
+    _check_source(fingerprint(*(each.video for each in sets), np.array((frames, stride))) + source, out)
+    cuts = [cut for each in sets for cut in _cuts(each, frames, stride)]
+    stretches = []
+    with tqdm(total=sum(len(video) for _, _, video, _ in cuts), desc="encoding", unit="clip") as progress:
+        for each, name, video, actions in cuts:
+            shards = [
+                _shard(out / f"{name}_{first:06d}.npy", video[first : first + SHARD], encode, progress.update)
+                for first in range(0, len(video), SHARD)
+            ]
+            stretches.append(Stretch(name, np.concatenate(shards), video, actions, each.spec))
+    return stretches
+
+
+def raw_encoder(vae: AutoencoderKLWan, device: str = "cpu") -> Encode:
+    """Latents as the autoencoder makes them, not normalised, from whole clips."""
     vae = vae.to(device).eval()
     moments_of = torch.compile(encode_clip, dynamic=False)
 
@@ -76,15 +103,19 @@ def encode_sets(
         # In the order a file has: sums over them, and so the statistics, are then the same after a resume.
         return np.ascontiguousarray(mean, dtype=np.float16)
 
-    parts = [part for each in sets for part in _parts(each, domains, frames, stride, action_dim)]
-    latents = []
-    with tqdm(total=sum(len(part.video) for part in parts), desc="encoding", unit="clip") as progress:
-        for part in parts:
-            for first in range(0, len(part.video), SHARD):
-                path = out / f"{part.name}_{first:06d}.npy"
-                latents.append(_shard(path, part.video[first : first + SHARD], encode, progress.update))
-    acts = np.concatenate([np.full(len(part.video), part.acts) for part in parts])
-    return Windows(np.concatenate(latents), np.concatenate([part.actions for part in parts]), acts)
+    return encode
+
+
+def as_windows(stretches: Sequence[Stretch], domains: Sequence[Domain], action_dim: int) -> Windows:
+    """All stretches, their actions as numbers of the domains that know them."""
+    actions = []
+    for each in stretches:
+        if each.actions is None or each.spec is None:
+            actions.append(np.zeros((len(each.video), each.video.shape[1] - 1, action_dim), np.float32))
+        else:
+            actions.append(domain_of(each.spec, domains).numbers(each.actions, action_dim))
+    acts = np.concatenate([np.full(len(each.video), each.actions is not None) for each in stretches])
+    return Windows(np.concatenate([each.latents for each in stretches]), np.concatenate(actions), acts)
 
 
 def statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
@@ -93,23 +124,18 @@ def statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
     return sample.mean(axis=(0, 2, 3, 4)).tolist(), sample.std(axis=(0, 2, 3, 4)).tolist()
 
 
-def _parts(each: ClipSet, domains: Sequence[Domain], frames: int, stride: int, action_dim: int) -> Iterator[_Part]:
-    domain = domain_of(each, domains)
+def _cuts(each: ClipSet, frames: int, stride: int) -> Iterator[tuple[ClipSet, str, np.ndarray, np.ndarray | None]]:
+    """Name, video and actions of every window of a set."""
     for start in range(0, each.video.shape[1] - frames + 1, stride):
-        video = each.video[:, start : start + frames]
-        name = f"{each.name}_{start:04d}"
-        if domain is None or each.actions is None:
-            actions = np.zeros((len(video), frames - 1, action_dim), np.float32)
-            yield _Part(name, video, actions, acts=False)
-            yield _Part(f"{name}_mirrored", video[..., ::-1, :], actions, acts=False)
+        name, video = f"{each.name}_{start:04d}", each.video[:, start : start + frames]
+        if each.actions is None:
+            yield each, name, video, None
+            yield each, f"{name}_mirrored", video[..., ::-1, :], None
         else:
-            own = each.actions[:, start : start + frames - 1]
-            yield _Part(name, video, domain.numbers(own, action_dim), acts=True)
+            yield each, name, video, each.actions[:, start : start + frames - 1]
 
 
-def _shard(
-    path: Path, clips: np.ndarray, encode: Callable[[np.ndarray], np.ndarray], advance: Callable[[int], object]
-) -> np.ndarray:
+def _shard(path: Path, clips: np.ndarray, encode: Encode, advance: Callable[[int], object]) -> np.ndarray:
     if path.exists():
         advance(len(clips))
         return np.load(path)
@@ -131,10 +157,8 @@ def _pixels(clips: np.ndarray, device: str) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
-def _check_source(vae: AutoencoderKLWan, sets: Sequence[ClipSet], cut: tuple[int, int], out: Path) -> None:
+def _check_source(source: str, out: Path) -> None:
     """Note what ``out`` is made of, or refuse it when it is made of something else."""
-    videos = (each.video for each in sets)
-    source = fingerprint(*videos, np.array(cut)) + fingerprint_of(vae)
     note = out / "source.txt"
     out.mkdir(parents=True, exist_ok=True)
     if not note.exists() and any(out.iterdir()):

@@ -41,12 +41,16 @@ class TrainingRun:
         settings: JSON that decides the result; a checkpoint of other settings is refused.
         total: number of steps.
         parts: what training changes, by name.
+        main: whether this process is the one of several that writes.
 
     Raises:
         ValueError: ``out`` holds a checkpoint of other settings, or a damaged one.
     """
 
-    def __init__(self, out: Path, name: str, settings: dict[str, Any], total: int, parts: dict[str, Any]) -> None:
+    def __init__(
+        self, out: Path, name: str, settings: dict[str, Any], total: int, parts: dict[str, Any], *, main: bool = True
+    ) -> None:
+        self._main = main
         self.path = out / f"{name}.pt"
         self.settings, self.total, self.parts = settings, total, parts
         state = load_checkpoint(self.path, settings)
@@ -56,8 +60,9 @@ class TrainingRun:
                 value.load_state_dict(state[part])
             self.first, self.seconds = state["step"], state["seconds"]
         self._log = out / f"{name}.csv"
-        _cut_log(self._log, self.first)
-        self._progress = tqdm(total=total, initial=self.first, desc=name, unit="step", smoothing=0.05)
+        if main:
+            _cut_log(self._log, self.first)
+        self._progress = tqdm(total=total, initial=self.first, desc=name, unit="step", smoothing=0.05, disable=not main)
         self._interrupted = False
 
     def steps(self) -> Iterator[int]:
@@ -81,11 +86,15 @@ class TrainingRun:
 
     def log(self, step: int, **values: float) -> None:
         """Append a row to the log and show it."""
+        if not self._main:
+            return
         self._progress.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
         with self._log.open("a", newline="") as handle:
             csv.writer(handle).writerow([step, *(f"{value:.6g}" for value in values.values())])
 
     def _save(self, step: int) -> None:
+        if not self._main:
+            return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         save_checkpoint(self.path, {**state, "settings": self.settings, "step": step, "seconds": self.seconds})
 

@@ -21,7 +21,8 @@ from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
 from worldmodel.training.card import write_card
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
-from worldmodel.training.latents import encode_sets, statistics
+from worldmodel.training.latents import as_windows, encode_sets, raw_encoder, statistics
+from worldmodel.training.run import fingerprint_of
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
@@ -107,8 +108,9 @@ def train_tiny(
     """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
     vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
-    cut = {"frames": settings.frames, "stride": settings.stride, "action_dim": ACTION_DIM}
-    windows = encode_sets(vae, sets, recipe.domains, out / "latents", device=device, **cut)
+    cut = {"frames": settings.frames, "stride": settings.stride}
+    stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
+    windows = as_windows(stretches, recipe.domains, ACTION_DIM)
     mean, std = statistics(windows.latents)
     vae.register_to_config(latents_mean=mean, latents_std=std)
     scale = (1, -1, 1, 1, 1)

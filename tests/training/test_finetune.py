@@ -1,0 +1,146 @@
+"""Fine-tuning through the denoiser: the loss in closed form, what is trained, and that processes agree."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import worldmodel
+from worldmodel.collect import collect
+from worldmodel.training.clip_sets import read_clip_sets
+from worldmodel.training.finetune import (
+    FinetuneSettings,
+    Part,
+    denoising_loss,
+    finetune,
+    finetune_from_folder,
+    training_part,
+)
+from worldmodel.training.latents import Stretch
+from worldmodel.training.run import fingerprint_of
+
+SHORT = FinetuneSettings(steps=2, batch=4, levels=2, warmup_steps=1, stride=8)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    collect(folder / "maze", "maze", episodes=3, seed=5, image_size=32, num_frames=9, policies=["random"])
+    collect(folder / "drop", episodes=2, seed=5, image_size=32, num_frames=9)
+    return folder
+
+
+class Known:
+    """A backend whose prediction is a constant, with one given latent frame."""
+
+    device = "cpu"
+
+    def __init__(self, value):
+        self.value = value
+        self.recipe = dataclasses.make_dataclass("Recipe", ["domains"])(())
+
+    def denoiser(self, given, actions, frames):
+        pinned = torch.zeros(len(given), 1, 3, 2, 2, dtype=torch.bool)
+        pinned[:, :, :1] = True
+        denoise = lambda x, sigma: torch.full_like(x, self.value)  # noqa: E731  it gets an attribute
+        denoise.pinned = pinned
+        return denoise
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.9])
+def test_the_loss_is_the_velocitys_error_on_what_is_not_given(sigma):
+    z, eps = torch.randn(2, 4, 3, 2, 2), torch.randn(2, 4, 3, 2, 2)
+    part = Part(z, eps, np.zeros((2, 1, 16, 16, 3), np.uint8), None, None, sigma)
+    x = (1 - sigma) * z + sigma * eps
+    velocity = (x - 0.3) / sigma
+    expected = (velocity - (eps - z))[:, :, 1:].square().mean()
+    assert denoising_loss(Known(0.3), part).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_parts_are_the_same_for_the_same_step_and_split_without_loss():
+    latents = np.arange(10, dtype=np.float16)[:, None, None, None, None] * np.ones((10, 4, 3, 2, 2), np.float16)
+    video = np.zeros((10, 9, 16, 16, 3), np.uint8)
+    stretch = Stretch("noise", latents, video, None, None)
+    part, again = (training_part([stretch], FinetuneSettings(), 7, 1) for _ in range(2))
+    assert torch.equal(part.eps, again.eps) and part.sigma == again.sigma
+    halves = [part.rows(rank, 2).latents for rank in range(2)]
+    assert sorted(torch.cat(halves)[:, 0, 0, 0, 0].tolist()) == sorted(part.latents[:, 0, 0, 0, 0].tolist())
+    sigmas = [training_part([stretch], FinetuneSettings(), 7, level).sigma for level in range(4)]
+    assert sigmas == sorted(sigmas), "levels are stratified"
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_fine_tuned_model_rolls_out_and_only_its_transformer_is_new(data, robot_folder, tmp_path, rank):
+    settings = dataclasses.replace(SHORT, lora_rank=rank)
+    folder = finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", settings)
+    before, after = (worldmodel.load(each, device="cpu") for each in (robot_folder, folder))
+    assert fingerprint_of(before.backend.transformer) != fingerprint_of(after.backend.transformer)
+    assert fingerprint_of(before.backend.codec.vae) == fingerprint_of(after.backend.codec.vae)
+    names = [name for name, _ in before.backend.transformer.named_parameters()]
+    assert [name for name, _ in after.backend.transformer.named_parameters()] == names
+    assert (tmp_path / "out" / "lora").exists() == (rank > 0)
+    ball = after.conditioned(domain="ball")
+    frames = np.zeros((1, 32, 32, 3), np.uint8)
+    assert ball.rollout(frames, actions=np.zeros((1, 8, 2)), seeds=[0], progress=False).video.shape[1] == 9
+
+
+def test_training_lowers_the_loss_of_a_single_clip(data, robot_folder, tmp_path):
+    (clip,) = (each for each in read_clip_sets(data) if each.name == "drop")
+    one = dataclasses.replace(clip, video=clip.video[:1], focus=clip.focus[:1])
+    settings = dataclasses.replace(SHORT, steps=40, batch=8, learning_rate=3e-3)
+    finetune(worldmodel.load(robot_folder, device="cpu").backend, robot_folder, [one], tmp_path / "out", settings)
+    losses = [float(line.split(",")[1]) for line in (tmp_path / "out" / "finetune.csv").read_text().splitlines()]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_two_processes_train_what_one_does(data, robot_folder, tmp_path):
+    single = finetune_from_folder(data, robot_folder, tmp_path / "one", "cpu", SHORT)
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29517", "-c"]
+    script = tmp_path / "launch.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder\n"
+        f"folders = [Path(each) for each in ({str(data)!r}, {str(robot_folder)!r}, {str(tmp_path / 'two')!r})]\n"
+        f"finetune_from_folder(*folders, 'cpu', "
+        f"{SHORT!r})\n"
+    )
+    done = subprocess.run(
+        [*launch[:-1], str(script)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (worldmodel.load(each, device="cpu").backend.transformer for each in (single, tmp_path / "two/pipeline"))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+
+
+def test_clips_of_another_size_or_too_many_robots_are_refused(data, robot_folder, tmp_path):
+    backend = worldmodel.load(robot_folder, device="cpu").backend
+    sets = read_clip_sets(data)
+    small = dataclasses.replace(sets[0], video=sets[0].video[:, :, :16, :16])
+    with pytest.raises(ValueError, match=r"data: got clips of 9 frames of \(16, 16\) pixels"):
+        finetune(backend, robot_folder, [small], tmp_path / "out", SHORT)
+    maze = next(each for each in sets if each.spec is not None)
+    other = dataclasses.replace(maze.spec, units=("cm/s", "cm/s"))
+    with pytest.raises(ValueError, match="data: got 8 numbers of actions of ball, fetch, ball, expected up to 7"):
+        finetune(backend, robot_folder, [dataclasses.replace(maze, spec=other)], tmp_path / "out", SHORT)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("batch", 3), ("lora_rank", -1)])
+def test_settings_are_checked(name, value):
+    with pytest.raises(ValueError, match=f"{name}: got {value}"):
+        FinetuneSettings(**{name: value, "levels": 2})

@@ -1,0 +1,371 @@
+"""Fine-tuning of any loaded world model on recorded clips: all weights of its transformer, or LoRA.
+
+Every backend is a denoiser x0 = D(x, sigma), so one loss serves them all. With x = (1 - sigma) z + sigma eps the
+velocity that D stands for is (x - x0) / sigma, its target eps - z, and their difference (z - x0) / sigma: flow matching
+is the squared error of the prediction over sigma squared, on what was not given. The autoencoder, the text encoder and
+what the transformer makes of a prompt (read once, without gradients) stay as they are.
+
+Each step takes several noise levels, one for each part of the batch, as a denoiser takes one at a time. On several GPUs
+(``accelerate launch``) every process takes its share of those rows, and gradients are averaged: the result is that of
+one process, up to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from worldmodel.actions import ActionSpec
+from worldmodel.backends.domains import differences
+from worldmodel.backends.families import load_backend
+from worldmodel.backends.protocol import Backend
+from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
+from worldmodel.training.latents import Stretch, encode_sets
+from worldmodel.training.lerobot import is_lerobot, read_lerobot
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
+
+LOG_STEPS = 10
+ADAPTED = ("attn", ".ff", "ffn", "mlp")  # linear layers of blocks with one of these in their names get LoRA
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """One run.
+
+    Attributes:
+        steps: updates of the weights.
+        batch: clips of one update, over all processes; a multiple of ``levels``.
+        levels: noise levels of one update.
+        learning_rate: peak, after the warm-up; falls to zero along a cosine.
+        warmup_steps: of the learning rate.
+        weight_decay: of AdamW.
+        lora_rank: of the adapters; 0 trains every weight of the transformer.
+        sigma_shift: noise levels are shift u / (1 + (shift - 1) u) of uniform u.
+        untold: share of parts of the batch that are not told their actions.
+        stride: frames between the beginnings of the chunks that a longer clip is cut into.
+        seed: of batches and new weights.
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    levels: int = 4
+    learning_rate: float = 1e-4
+    warmup_steps: int = 50
+    weight_decay: float = 0.01
+    lora_rank: int = 0
+    sigma_shift: float = 2.0
+    untold: float = 0.1
+    stride: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "levels", "warmup_steps", "stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1; give a larger number")
+        if self.batch % self.levels:
+            raise ValueError(f"batch: got {self.batch}, expected a multiple of the {self.levels} levels; change one")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank: got {self.lora_rank}, expected at least 0; 0 trains every weight")
+
+
+def finetune_from_folder(
+    data: Path,
+    start: Path,
+    out: Path,
+    device: str | None = None,
+    settings: FinetuneSettings | None = None,
+    *,
+    prompt: str | None = None,
+    resize: bool = False,
+    camera: str | None = None,
+) -> Path:
+    """Fine-tune the pipeline ``start`` on a store, a folder of stores or a LeRobot dataset; see :func:`finetune`.
+
+    Args:
+        data: where the clips are.
+        start: pipeline folder.
+        out: folder of everything that is written.
+        device: torch device; what accelerate chooses if None.
+        settings: of the run.
+        prompt: of all clips, for models that read one; the model's default if None.
+        resize: scale a LeRobot dataset's pictures to the model's size.
+        camera: of a LeRobot dataset; its first if None.
+    """
+    settings = settings or FinetuneSettings()
+    device = device or str(Accelerator().device)
+    # Nothing is shown to anybody in training.
+    backend = load_backend(str(start), device, dtype=torch.float32, guardrail="none")
+    only_transformer(backend)
+    recipe = backend.recipe
+    if is_lerobot(data):
+        size = {"image_size": recipe.image_size, "fps": recipe.fps, "resize": resize, "camera": camera}
+        sets = [read_lerobot(data, frames=recipe.num_frames, stride=settings.stride, **size)]
+    else:
+        sets = read_clip_sets(data)
+    if backend.from_text:
+        backend = _sized_like(backend, sets, prompt)
+    return finetune(backend, start, sets, out, settings)
+
+
+def finetune(
+    backend: Backend, start: Path, sets: Sequence[ClipSet], out: Path, settings: FinetuneSettings | None = None
+) -> Path:
+    """Train on the clips and write ``out/pipeline``, a copy of ``start`` with the new transformer; resumes.
+
+    Args:
+        backend: loaded from ``start``.
+        start: pipeline folder.
+        sets: clips of the model's size and rate.
+        out: folder of latents, checkpoint, log, pipeline and, of LoRA, the adapter by itself in ``out/lora``.
+        settings: of the run.
+
+    Raises:
+        ValueError: the clips or their actions are none that the model takes, or ``out`` holds something else.
+    """
+    settings, accelerator = settings or FinetuneSettings(), Accelerator()
+    transformer = only_transformer(backend)
+    backend = _fitted(backend, sets)
+    if out.exists() and any(out.iterdir()) and not (out / "latents").exists():
+        raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
+    out.mkdir(parents=True, exist_ok=True)
+    with accelerator.main_process_first():
+        stretches = encode_sets(
+            lambda clips: backend.encode(clips).cpu().numpy().astype(np.float16),
+            backend.weights_hash,
+            sets,
+            out / "latents",
+            frames=backend.recipe.num_frames,
+            stride=settings.stride,
+        )
+    torch.manual_seed(settings.seed)
+    trained = _made_trainable(transformer, settings)
+    _train(backend, stretches, trained, out, settings, accelerator)
+    if accelerator.is_main_process:
+        _save(backend, transformer, start, out, settings)
+    accelerator.wait_for_everyone()
+    return out / "pipeline"
+
+
+def _train(
+    backend: Backend,
+    stretches: list[Stretch],
+    trained: Trained,
+    out: Path,
+    settings: FinetuneSettings,
+    accelerator: Accelerator,
+) -> None:
+    """The loop over steps; every process sees its rows of each part of the batch."""
+    optimizer = torch.optim.AdamW(trained.parameters, lr=1.0, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+    described = {**dataclasses.asdict(settings), "model": backend.weights_hash}
+    described["data"] = fingerprint(*(each.latents for each in stretches))
+    parts = {"model": trained, "optimizer": optimizer}
+    run = TrainingRun(out, "finetune", described, settings.steps, parts, main=accelerator.is_main_process)
+    for step in run.steps():
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
+        losses = []
+        for level in range(settings.levels):
+            part = training_part(stretches, settings, step, level)
+            own = part.rows(accelerator.process_index, accelerator.num_processes)
+            # A mean over levels, each a mean over its rows, whoever has them.
+            share = len(own.latents) / len(part.latents) / settings.levels
+            loss = denoising_loss(backend, own) * share if len(own.latents) else torch.zeros(())
+            if loss.requires_grad:
+                loss.backward()
+            losses.append(accelerator.reduce(loss.detach().to(backend.device), "sum").item())
+        for parameter in trained.parameters if accelerator.num_processes > 1 else ():
+            grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = accelerator.reduce(grad, "sum")
+        nn.utils.clip_grad_norm_(trained.parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % LOG_STEPS == 0:
+            run.log(step, loss=float(np.sum(losses)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one batch that share a noise level: clips of one set, and what the model is told of them.
+
+    Attributes:
+        latents: (b, C, T', H', W') clean.
+        eps: like ``latents``, noise.
+        frames: (b, 1, H, W, 3) uint8, the given first frame.
+        actions: (b, T - 1, A) or None.
+        spec: of the actions.
+        sigma: noise level.
+    """
+
+    latents: Tensor
+    eps: Tensor
+    frames: np.ndarray
+    actions: np.ndarray | None
+    spec: ActionSpec | None
+    sigma: float
+
+    def rows(self, first: int, step: int) -> Part:
+        """Every ``step``-th row from the ``first`` on."""
+        chosen = slice(first, None, step)
+        actions = None if self.actions is None else self.actions[chosen]
+        return dataclasses.replace(
+            self, latents=self.latents[chosen], eps=self.eps[chosen], frames=self.frames[chosen], actions=actions
+        )
+
+
+def training_part(stretches: Sequence[Stretch], settings: FinetuneSettings, step: int, level: int) -> Part:
+    """One part of the batch of one step; the same for the same step and level."""
+    rng = np.random.default_rng((settings.seed, step, level))
+    sizes = np.array([len(each.latents) for each in stretches])
+    chosen = stretches[rng.choice(len(stretches), p=sizes / sizes.sum())]
+    rows = rng.integers(len(chosen.latents), size=settings.batch // settings.levels)
+    # Stratified: this level's noise lies in its own part of [0, 1].
+    u = (level + rng.random()) / settings.levels
+    sigma = settings.sigma_shift * u / (1.0 + (settings.sigma_shift - 1.0) * u)
+    latents = torch.from_numpy(chosen.latents[rows]).float()
+    eps = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+    told = chosen.actions is not None and rng.random() >= settings.untold
+    actions = chosen.actions[rows] if told and chosen.actions is not None else None
+    return Part(latents, eps, chosen.video[rows, :1], actions, chosen.spec, max(sigma, 1e-3))
+
+
+def denoising_loss(backend: Backend, part: Part) -> Tensor:
+    """Mean squared velocity error of a backend on what was not given, first frames given where it takes them."""
+    told = backend
+    if part.actions is not None and backend.recipe.domains:
+        told = backend.conditioned(domain=part.spec)
+    z, eps = part.latents.to(backend.device), part.eps.to(backend.device)
+    # A network made for text alone (Wan T2V) is given no frame.
+    takes = getattr(getattr(backend, "kind", None), "given_latents", (1,))
+    known = 1 if 1 in takes else 0
+    denoise = told.denoiser(z[:, :, :known], part.actions, part.frames[:, :known])
+    x0 = denoise((1.0 - part.sigma) * z + part.sigma * eps, part.sigma)
+    pinned = getattr(denoise, "pinned", None)
+    free = torch.ones_like(z) if pinned is None else (~pinned).expand_as(z)
+    return (((z - x0.float()) / part.sigma).square() * free).sum() / free.sum()
+
+
+class Trained:
+    """The weights that training changes, by name."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._named = {name: each for name, each in module.named_parameters() if each.requires_grad}
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """In the order of their names' appearance."""
+        return list(self._named.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their values."""
+        return {name: each.detach().clone() for name, each in self._named.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put them back."""
+        with torch.no_grad():
+            for name, each in self._named.items():
+                each.copy_(state[name])
+
+
+def only_transformer(backend: Backend) -> nn.Module:
+    """The one network of a backend.
+
+    Raises:
+        ValueError: it has two, of which each would need its own noise levels.
+    """
+    networks = getattr(backend, "transformers", None) or [getattr(backend, "transformer")]  # noqa: B009  no attribute of the protocol
+    if len(networks) > 1:
+        raise ValueError(
+            f"start: got {backend.recipe.name} with two experts, expected a model with one transformer; fine-tune "
+            "another"
+        )
+    return networks[0]
+
+
+def _sized_like(backend: Backend, sets: Sequence[ClipSet], prompt: str | None) -> Backend:
+    """A released model told the prompt and the clips' size, length and rate, which it takes as they come."""
+    frames = min(backend.recipe.num_frames, *(each.video.shape[1] for each in sets))
+    height, width = sets[0].video.shape[2:4]
+    chunk = 1 + (frames - 1) // backend.frames_per_latent * backend.frames_per_latent
+    told = {} if prompt is None else {"prompt": prompt}
+    backend = backend.conditioned(image_size=(height, width), num_frames=chunk, **told)
+    backend.recipe = dataclasses.replace(backend.recipe, fps=sets[0].fps)
+    return backend
+
+
+def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
+    """The backend as it is to be told the sets' actions, guidance off; refuses clips that are not its own."""
+    recipe = backend.recipe
+    for each in sets:
+        got = each.video.shape[2:4], each.fps
+        if got != (recipe.image_size, recipe.fps) or each.video.shape[1] < recipe.num_frames:
+            raise ValueError(
+                f"data: got clips of {each.video.shape[1]} frames of {got[0]} pixels at {got[1]} frames/s in "
+                f"{each.name}, expected at least {recipe.num_frames} of {recipe.image_size} at {recipe.fps}; collect "
+                "such clips, or load the model with others in view: conditioned(image_size=..., num_frames=...)"
+            )
+    specs = [each.spec for each in sets if each.spec is not None]
+    if recipe.domains:
+        backend.recipe = dataclasses.replace(recipe, domains=domains_of(sets, recipe.domains))
+        _check_room(backend)
+    elif specs and backend.action_spec is not None:
+        different = [phrase for spec in specs for phrase in differences(backend.action_spec, spec)]
+        if different:
+            raise ValueError(f"data: got actions with {different[0]}; convert them to those of {recipe.name}")
+    return backend if not backend.from_text else backend.conditioned(guidance=0.0)
+
+
+def _check_room(backend: Backend) -> None:
+    width = only_transformer(backend).config.action_dim
+    used = sum(len(domain.slots) for domain in backend.recipe.domains)
+    if used > width:
+        raise ValueError(
+            f"data: got {used} numbers of actions of {', '.join(each.name for each in backend.recipe.domains)}, "
+            f"expected up to {width} in all; train on fewer robots"
+        )
+
+
+def _made_trainable(transformer: nn.Module, settings: FinetuneSettings) -> Trained:
+    """Mark what is trained: everything, or new adapters and the action embedders."""
+    if settings.lora_rank == 0:
+        transformer.requires_grad_(True)
+        return Trained(transformer)
+    from peft import LoraConfig
+
+    names = [
+        name
+        for name, each in transformer.named_modules()
+        if isinstance(each, nn.Linear) and re.search(r"\.\d+\.", name) and any(part in name for part in ADAPTED)
+    ]
+    config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=names)
+    transformer.add_adapter(config)  # type: ignore[operator]  # diffusers' PeftAdapterMixin
+    for name, parameter in transformer.named_parameters():
+        if name.startswith("action_embedder"):
+            parameter.requires_grad_(True)
+    return Trained(transformer)
+
+
+def _save(backend: Backend, transformer: Any, start: Path, out: Path, settings: FinetuneSettings) -> None:
+    """The pipeline folder with the new transformer, put into place whole."""
+    folder, partial = out / "pipeline", out / "pipeline.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(start, partial, ignore=shutil.ignore_patterns("transformer"))
+    if settings.lora_rank > 0:
+        transformer.save_lora_adapter(out / "lora")
+        transformer.fuse_lora()
+        transformer.unload_lora()
+    transformer.requires_grad_(False).save_pretrained(partial / "transformer")
+    if backend.recipe.domains or backend.from_text:
+        (partial / "worldmodel.json").write_text(json.dumps(backend.recipe.to_json(), indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
