@@ -72,7 +72,8 @@ def collect(
 
     Args:
         out: folder of the store.
-        env: short name such as ``free-fall``, or Gymnasium id.
+        env: short name such as ``free-fall``, or Gymnasium id; that of any other MuJoCo environment of Gymnasium's kind
+            records clips of aimless actions.
         episodes: number of clips.
         seed: seed of the first scene.
         image_size: height and width in pixels.
@@ -90,6 +91,8 @@ def collect(
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
         if value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
+    if not _is_ours(env):
+        return _collect_other(out, env, episodes, seed, image_size, fps, num_frames, policies, options, depth)
     clip = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
     recipe, policies = _prepare(out, env, clip, as_json("options", dict(options or {})), policies, depth)
     store = EpisodeStore.create(out, "truth", settings=recipe.settings, exist="resume")
@@ -107,6 +110,45 @@ def collect(
                 f"out: got a full disk after {len(store.keys())} finished clips in {out}, expected room for "
                 f"{episodes}; they stay readable, free some space and run the same command to go on"
             ) from error
+    return store
+
+
+def _is_ours(env: str) -> bool:
+    """Whether an environment is not one of Gymnasium's registry that is none of this package's."""
+    import gymnasium as gym
+
+    return env not in gym.registry or env.startswith("worldmodel/")
+
+
+def _collect_other(
+    out: Path,
+    env: str,
+    episodes: int,
+    seed: int,
+    image_size: int,
+    fps: float | None,
+    num_frames: int | None,
+    policies: Sequence[str],
+    options: Mapping[str, Any] | None,
+    depth: bool,
+) -> EpisodeStore:
+    """Clips of aimless actions in somebody else's MuJoCo environment; see :mod:`worldmodel.wrapped`."""
+    from worldmodel.wrapped import PixelEnv
+
+    if list(policies) not in ([], ["random"]) or depth:
+        raise ValueError(
+            f"policies, depth: got {list(policies)}, {depth}, expected 'random' and no depth for {env}, which has no "
+            "scripted policies; leave them out"
+        )
+    played = PixelEnv(env, (image_size, image_size), 16.0 if fps is None else fps, **dict(options or {}))
+    frames = 17 if num_frames is None else num_frames
+    settings = {"env": env, "options": as_json("options", dict(options or {})), "image_size": image_size}
+    settings |= {"fps": played.fps, "num_frames": frames, "policies": ["random"]}
+    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
+    for number in tqdm(range(seed, seed + episodes), desc="MuJoCo", unit="clip"):
+        if episode_name(number) not in store:
+            store.write_truth(episode_name(number), played.record(number, frames), seed=number, policy="random")
+    played.close()
     return store
 
 

@@ -89,7 +89,7 @@ def run_episode(
                 observation, reward, terminated, truncated, info = env.step(action)
                 frames = info["video"] if chunked else observation["pixels"][None]
                 record.stepped(action if chunked else action[None], frames, float(reward), info)
-                record.over = terminated or truncated or (until_success and bool(info["is_success"]))
+                record.over = terminated or truncated or (until_success and bool(info.get("is_success", False)))
                 if record.over:
                     break
     except Exception as error:  # whatever a policy raises
@@ -111,7 +111,7 @@ class _Record:
         self.actions.append(actions[: len(frames)])
         self.video.append(frames)
         self.reward += reward
-        self.success = bool(info["is_success"])
+        self.success = bool(info.get("is_success", False))
         self.stages = {name: seen or bool(np.any(info.get(name, False))) for name, seen in self.stages.items()}
 
     def episode(self, error: str = "") -> Episode:
