@@ -62,6 +62,8 @@ def test_malformed_sigmas_are_refused_before_any_evaluation(sigmas, message):
 def test_an_unknown_solver_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="expected one of euler"):
         sample(gaussian, torch.zeros(1, 2, 3), flow_sigmas(3), solver="heum")
+    with pytest.raises(ValueError, match="with order twice, expected every setting once"):
+        sample(gaussian, torch.zeros(1, 2, 3), flow_sigmas(3), solver="unipc:order=2,order=3")
 
 
 def test_shapes_that_would_broadcast_are_refused():
@@ -77,6 +79,7 @@ def test_shapes_that_would_broadcast_are_refused():
     [
         (lambda step, k, like: like.double(), "noise: got shape .*, torch.float64, expected .*, torch.float32"),
         (lambda step, k, like: like.numpy(), "noise: got ndarray"),
+        (lambda step, k, like: like * float("nan"), "noise: got NaN or infinity at step"),
         (KeyedNoise([1, 2]), "seeds: got 2, expected 4, one for each sample"),
     ],
 )
@@ -176,6 +179,7 @@ def test_default_noise_is_keyed_by_seed():
         ({"x": [1.0]}, "x: got list"),
         ({"x": torch.zeros(1, 2, dtype=torch.int64)}, "x: got torch.int64"),
         ({"sigmas": "abc"}, "sigmas: got 'abc'"),
+        ({"sigmas": "10"}, "sigmas: got '10'"),
         ({"sigmas": None}, "sigmas: got None"),
         ({"refine": "yes"}, "refine: got 'yes'"),
         ({"solver": None}, "solver: got None"),

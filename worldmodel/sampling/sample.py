@@ -35,8 +35,9 @@ def sample(
     """Solve the flow from noise to a clean sample.
 
     Args:
-        denoise: denoise(x, sigma) -> x0, the clean sample predicted for x (B, C, ...). Its
-            attribute ``pinned`` (B, 1, ...), if any, marks places that are given.
+        denoise: denoise(x, sigma) -> x0, the clean sample predicted for x (B, C, ...), in a tensor of
+            its own, as later predictions are compared with it. Its attribute ``pinned`` (B, 1, ...),
+            if any, marks places that are given.
         x: (B, C, ...) start at noise level sigmas[0].
         sigmas: strictly descending noise levels from at most 1 to 0.
         solver: name of a solver in ``SOLVERS``, perhaps with settings ("unipc:order=3", "sde:eta=0.5"),
@@ -108,7 +109,7 @@ def check_refine(refine: Planned | None, sigmas: Levels) -> list[Visit]:
     if refine is None:
         return [Visit(step) for step in range(len(sigmas) - 1)]
     if not isinstance(refine, Planned):
-        raise ValueError(f"refine: got {refine!r}, expected a PredictPerturb or None; see worldmodel.sampling")
+        raise ValueError(f"refine: got {refine!r}, expected PredictPerturb, a method of controls or None; see Args")
     return refine.visits(sigmas)
 
 
@@ -151,6 +152,10 @@ def checked_noise(source: Noise, x: Tensor, first: tuple[int, int] | None = None
         if not isinstance(drawn, Tensor) or drawn.shape != like.shape or drawn.dtype != like.dtype:
             got = f"shape {tuple(drawn.shape)}, {drawn.dtype}" if isinstance(drawn, Tensor) else type(drawn).__name__
             raise ValueError(f"noise: got {got}, expected {tuple(like.shape)}, {like.dtype}, those of x; fix it")
+        if not torch.isfinite(drawn.sum()):
+            raise ValueError(
+                f"noise: got NaN or infinity at step {step}, iteration {iteration}, expected finite values"
+            )
         return drawn
 
     kept: dict[tuple[int, int], Tensor] = {}

@@ -35,7 +35,7 @@ def karras_sigmas(steps: int, sigma_min: float = 0.01, sigma_max: float = 200.0,
 def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> list[float]:
     """The noise levels as floats, or an error that says what is wrong with them."""
     try:
-        levels = [float(sigma) for sigma in sigmas]
+        levels = [float(sigma) for sigma in ([None] if isinstance(sigmas, str) else sigmas)]
     except (TypeError, ValueError):
         raise ValueError(f"sigmas: got {sigmas!r}, expected a list of numbers; try flow_sigmas(20)") from None
     if len(levels) < 2:

@@ -50,7 +50,8 @@ def disagreement(x0: Tensor, before: Tensor) -> Tensor:
 def below_threshold(uncertainty: Tensor, threshold: float | Quantile, free: Tensor) -> Tensor:
     """The certain places (B, 1, ...), each sample by itself; ``free`` (B, 1, ...) bool leaves out the pinned ones.
 
-    At Quantile(q), a place is certain if fewer than q n of its sample's n free places are less uncertain.
+    At Quantile(q), a place is certain if fewer than q n of its sample's n free places are less uncertain; of places
+    equally so, the earlier ones count as less.
     """
     if not isinstance(threshold, Quantile):
         return uncertainty < threshold

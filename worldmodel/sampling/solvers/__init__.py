@@ -49,6 +49,9 @@ def as_solver(solver: str | Solver) -> Solver:
     if unknown:
         known = ", ".join(options) or "no settings"
         raise ValueError(f"solver: got {solver!r} with {unknown[0]}, expected {known}, as in unipc:order=3; drop it")
+    repeated = [option for index, (option, _, _) in enumerate(chosen) if option in [each[0] for each in chosen[:index]]]
+    if repeated:
+        raise ValueError(f"solver: got {solver!r} with {repeated[0]} twice, expected every setting once; drop one")
     return SOLVERS[name](**{option: _parsed(value) for option, _, value in chosen})
 
 
