@@ -95,16 +95,20 @@ def painted(**options):
     return WorldModel(PaintedBall(**options))
 
 
-def random_robots(size=32, num_frames=9):
-    """Of the embedded kind, with random weights: it knows the ball and the Fetch arm."""
+def random_robots(size=32, num_frames=9, whole=False):
+    """Of the embedded kind, with random weights: it knows the ball and the Fetch arm; small, or of the whole size."""
     torch.manual_seed(0)
-    small = {**training.TINY_TRANSFORMER, "num_layers": 2, "num_attention_heads": 1}
-    network = training.ActionCosmosTransformer3DModel(**small)
+    small = {} if whole else {"num_layers": 2, "num_attention_heads": 1}
+    network = training.ActionCosmosTransformer3DModel(**training.TINY_TRANSFORMER | small)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     vae = AutoencoderKLWan(
-        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+        base_dim=16 if whole else 4,
+        z_dim=16,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
     )
     fetch: ActionSpec = Grasp().action_spec
     domains = (
