@@ -23,6 +23,8 @@ from torch import Tensor
 def perturb(x: Tensor, x0: Tensor, sigma: float, eps: Tensor, step_size: float, temperature: float) -> Tensor:
     """One iteration from x and its prediction x0 at the same noise level, with fresh noise eps."""
     t, h = 1.0 - sigma, step_size
+    if h == 1.0:  # the paper's, in two passes over memory
+        return (t * x0).add_(eps, alpha=sqrt(2.0 * temperature) * sigma)
     return (1.0 - h) * x + h * t * x0 + sqrt(2.0 * h * temperature) * sigma * eps
 
 

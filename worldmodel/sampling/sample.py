@@ -161,4 +161,7 @@ def checked_noise(source: Noise, x: Tensor, first: tuple[int, int] | None = None
     kept: dict[tuple[int, int], Tensor] = {}
     if first is not None:
         kept[first] = fresh(*first, x)
+        if not torch.isfinite(kept[first]).all():
+            at = f"step {first[0]}"
+            raise ValueError(f"noise: got NaN or infinity at {at}, expected finite values; look at its source")
     return fresh
