@@ -20,6 +20,7 @@ from worldmodel.backends.families import load_backend
 from worldmodel.backends.hub import is_hub_id
 from worldmodel.backends.licences import Guardrails
 from worldmodel.backends.protocol import Backend
+from worldmodel.backends.running import Running
 from worldmodel.chunks import Settings, count_chunks, imagine_chunk
 from worldmodel.frames import check_frames
 from worldmodel.handover import as_handover
@@ -42,6 +43,7 @@ def load(
     subfolder: str | None = None,
     dtype: torch.dtype | None = None,
     guardrail: Guardrails = "nvidia",
+    running: Running | None = None,
 ) -> WorldModel:
     """Load a world model.
 
@@ -53,9 +55,10 @@ def load(
         dtype: of released weights; bfloat16 on CUDA and float32 elsewhere by default.
         guardrail: NVIDIA's models come with a guardrail, the package cosmos_guardrail; "none" goes without it where
             the licence allows that, and rollouts record it.
+        running: how a released model is run: what saves memory and time, see :mod:`worldmodel.backends.running`.
 
     Raises:
-        ValueError: no such model, or its files are missing or damaged.
+        ValueError: no such model, its files are missing or damaged, or they do not fit into memory.
     """
     folder = EMBEDDED.get(str(name), Path(name))
     if str(name) in EMBEDDED and not folder.is_dir():
@@ -67,7 +70,13 @@ def load(
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     backend = load_backend(
-        str(folder), device, revision=revision, subfolder=subfolder, dtype=dtype, guardrail=guardrail
+        str(folder),
+        device,
+        revision=revision,
+        subfolder=subfolder,
+        dtype=dtype,
+        guardrail=guardrail,
+        running=running,
     )
     return WorldModel(backend)
 
@@ -134,13 +143,17 @@ class WorldModel:
         state = self.start(frames, seeds=seeds)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
+        self.backend.check_memory(min(batch_size, len(state)))
         planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
         started, batches = time.monotonic(), []
         with tqdm(total=planned * len(state), desc="rollout", unit="NFE", disable=not progress) as bar:
             for first in range(0, len(state), batch_size):
                 rows = state.select(slice(first, first + batch_size))
                 own = None if actions is None else actions[first : first + batch_size]
-                pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update, own))
+                try:
+                    pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update, own))
+                except torch.OutOfMemoryError:
+                    raise ValueError(_too_little(len(rows), self.backend)) from None
                 batches.append(in_sequence(pieces))
                 bar.update(planned * min(first + batch_size, len(state)) - bar.n)
         whole = replace(side_by_side(batches), seconds=time.monotonic() - started)
@@ -169,6 +182,7 @@ class WorldModel:
         state = self.start(frames, seeds=seeds)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
+        self.backend.check_memory(len(state))
 
         def pieces() -> Iterator[Rollout]:
             left = None if horizon is None else state.frames.shape[1] + horizon
@@ -379,6 +393,16 @@ class WorldModel:
             "device": str(self.backend.device),
             **self.backend.provenance(),
         }
+
+
+def _too_little(batch: int, backend: Backend) -> str:
+    """What to do where an estimate of memory was too low."""
+    fewer = f"batch_size={batch // 2}" if batch > 1 else "a smaller image_size or num_frames"
+    return (
+        f"memory: got too little on {backend.device} for {batch} at once, expected more than was estimated; use "
+        f"{fewer} or "
+        "load(..., running=Running(memory=('slicing', 'tiling')))"
+    )
 
 
 def check_batch_size(batch_size: int) -> None:

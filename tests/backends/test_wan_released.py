@@ -144,3 +144,30 @@ def test_a_missing_second_network_is_named(saved, tmp_path):
         file.unlink()
     with pytest.raises(ValueError, match="transformer_2"):
         worldmodel.load(tmp_path / "half", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "billions"),
+    [
+        ({"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}, 1.42),  # Wan2.1 T2V 1.3B
+        ({"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}, 14.3),  # 14B, and each expert of A14B
+        (
+            {"num_attention_heads": 24, "ffn_dim": 14336, "num_layers": 30, "in_channels": 48, "out_channels": 48},
+            5.0,
+        ),  # TI2V 5B
+    ],
+)
+@torch.no_grad()
+def test_full_size_on_the_meta_device(sizes, billions):
+    from diffusers import WanTransformer3DModel
+
+    from worldmodel.backends.wan import Expert, Text, WanDenoiser
+
+    with torch.device("meta"):
+        network = WanTransformer3DModel(attention_head_dim=128, **sizes)
+    assert sum(each.numel() for each in network.parameters()) / 1e9 == pytest.approx(billions, rel=0.02)
+    channels = sizes.get("in_channels", 16)
+    told = Text(torch.zeros(2, 512, 4096, device="meta"))
+    denoise = WanDenoiser([Expert(network)], told)
+    x = torch.zeros(2, channels, 2, 8, 12, device="meta")
+    assert denoise(x, 0.5).shape == x.shape

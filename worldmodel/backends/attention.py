@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from diffusers import CosmosTransformer3DModel
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
@@ -22,11 +23,49 @@ def attend_briefly(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return weights.to(value.dtype) @ value
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention (B, heads, n, D) of queries to keys and values (B, heads, N, D)."""
-    if query.device.type == "cpu" and key.shape[2] < SHORT:
+def attend(query: Tensor, key: Tensor, value: Tensor, kernel: str | None = None, grouped: bool = False) -> Tensor:
+    """Attention (B, heads, n, D) of queries to keys and values (B, heads or fewer, N, D).
+
+    Args:
+        kernel: one of diffusers' attention backends; PyTorch's choice if None.
+        grouped: whether several heads share their keys and values.
+    """
+    if kernel is not None:
+        rows = [each.transpose(1, 2) for each in (query, key, value)]
+        return dispatch_attention_fn(*rows, enable_gqa=grouped, backend=AttentionBackendName(kernel)).transpose(1, 2)
+    if query.device.type == "cpu" and key.shape[2] < SHORT and not grouped:
         return attend_briefly(query, key, value)
-    return scaled_dot_product_attention(query, key, value)
+    return scaled_dot_product_attention(query, key, value, enable_gqa=grouped)
+
+
+@torch.no_grad()
+def check_kernel(kernel: str, device: torch.device) -> None:
+    """Refuse an attention kernel that does not run on a device, or whose results are not those of PyTorch's.
+
+    Raises:
+        ValueError: so, or there is none of that name.
+    """
+    names = [each.value for each in AttentionBackendName]
+    if kernel not in names:
+        raise ValueError(f"attention: got {kernel!r}, expected one of {', '.join(names)}; choose one")
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 256, 64, generator=generator).to(device, dtype) for _ in range(3))
+    try:
+        found = attend(query, key, value, kernel)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"attention: got {kernel!r} on {device}, where it does not run ({reason}), expected one that does; install "
+            "what it needs, or leave it out"
+        ) from None
+    expected = scaled_dot_product_attention(query, key, value)
+    error_share = float((found - expected).float().norm() / expected.float().norm())
+    if not error_share < 0.05:  # NaN too
+        raise ValueError(
+            f"attention: got {kernel!r} on {device} with results {error_share:.0%} off PyTorch's, expected less than "
+            "5%; leave it out"
+        )
 
 
 class ShortSequenceAttention:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork, Text
+from worldmodel.backends.first_block import FirstBlock
 
 
 class BranchedDenoiser:
@@ -16,6 +17,10 @@ class BranchedDenoiser:
         network: predicts the velocity.
         given: (B, C, k, H, W) clean latents of the first k latent frames; k may be 0.
         frames: latent frames of the whole clip.
+
+    Attributes:
+        pinned: (B, 1, T, H, W) bool, where latents are given.
+        cache: of the trajectory, if the network is run with one.
     """
 
     def __init__(self, network: CosmosNetwork, given: Tensor, frames: int) -> None:
@@ -25,13 +30,16 @@ class BranchedDenoiser:
         self._clean[:, :, :known] = given
         self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
         self.pinned[:, :, :known] = True
+        threshold = network.running.first_block_cache
+        self.cache = FirstBlock(threshold, batch) if threshold > 0 else None
         self._text: Text | None = None  # for all branches
         self._actions: ActionEmbedding | None = None  # for all branches
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
-        inputs = self._inputs(x, sigma)
-        return self._predicted(x, sigma, self._network(inputs.hidden, inputs.sigma, inputs.text, inputs.actions))
+        told = self._inputs(x, sigma)
+        velocity = self._network(told.hidden, told.sigma, told.text, told.actions, self.cache)
+        return self._predicted(x, sigma, velocity)
 
     def remember(self, x: Tensor, sigma: float) -> tuple[Tensor, sparse_cosmos.Memory]:
         """The same, and the memory that :meth:`partial` needs; see :mod:`worldmodel.sampling.sparse`."""

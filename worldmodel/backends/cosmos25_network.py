@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import torch
 from diffusers import CosmosTransformer3DModel
 from diffusers.models.attention_processor import Attention
-from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNormZero
+from diffusers.models.transformers.transformer_cosmos import CosmosAdaLayerNormZero, CosmosTransformerBlock
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worldmodel.backends.attention import attend
 from worldmodel.backends.cosmos_tokens import rotated, unpatched
+from worldmodel.backends.first_block import FirstBlock
+from worldmodel.backends.graphs import Recorded
+from worldmodel.backends.running import Running, check_hooks, compiled
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,19 @@ class CosmosNetwork:
 
     Args:
         transformer: without image context or learned positions, as all of Predict2.5 are.
+        running: how it is run.
     """
 
-    def __init__(self, transformer: CosmosTransformer3DModel) -> None:
+    def __init__(self, transformer: CosmosTransformer3DModel, running: Running | None = None) -> None:
         config = transformer.config
         if config.img_context_dim_in or config.extra_pos_embed_type:
             raise ValueError(
                 "transformer: got one with image context or learned positions, expected a Predict2.5, which has neither"
             )
-        self.transformer = transformer
+        check_hooks(transformer.transformer_blocks)
+        self.transformer, self.running = transformer, running or Running()
+        self._block = compiled(_block, self.running)
+        self._recorded = Recorded(self._evaluated) if self.running.cuda_graphs else None
         self._rotations: dict[tuple[torch.Size, torch.device], tuple[Tensor, Tensor]] = {}
 
     def read(self, prompt: Tensor) -> Text:
@@ -80,7 +87,12 @@ class CosmosNetwork:
         )
 
     def __call__(
-        self, hidden: Tensor, sigma: Tensor, text: Text | None, actions: ActionEmbedding | None = None
+        self,
+        hidden: Tensor,
+        sigma: Tensor,
+        text: Text | None,
+        actions: ActionEmbedding | None = None,
+        cache: FirstBlock | None = None,
     ) -> Tensor:
         """Velocity (B, C, T, H, W).
 
@@ -89,7 +101,30 @@ class CosmosNetwork:
             sigma: (B, 1), or (B, T) for a noise level of each latent frame, float32.
             text: for a batch of B, or of 1 for all; None is a prompt of zeros, attention to which adds exactly nothing.
             actions: for a batch of B; None adds nothing.
+            cache: of the trajectory, if it has one.
         """
+        if self._recorded is None:
+            return self._evaluate(hidden, sigma, text, actions, cache)
+        parts = [] if text is None else [*text.keys, *text.values]
+        none = hidden.new_empty(0)
+        embedded = [none, none] if actions is None else [actions.sinusoid, actions.modulation]
+        return self._recorded([hidden, sigma, *embedded, *parts])
+
+    def _evaluated(self, parts: list[Tensor]) -> Tensor:
+        """The same of a list: hidden, sigma, actions or two empty tensors, keys and values if there is a text."""
+        hidden, sigma, sinusoid, modulation, *told = parts
+        text = Text(told[: len(told) // 2], told[len(told) // 2 :]) if told else None
+        actions = ActionEmbedding(sinusoid, modulation) if sinusoid.numel() else None
+        return self._evaluate(hidden, sigma, text, actions, None)
+
+    def _evaluate(
+        self,
+        hidden: Tensor,
+        sigma: Tensor,
+        text: Text | None,
+        actions: ActionEmbedding | None,
+        cache: FirstBlock | None,
+    ) -> Tensor:
         network, config = self.transformer, self.transformer.config
         size = hidden.shape[2:]
         rotation = self._rotation(hidden)
@@ -97,16 +132,25 @@ class CosmosNetwork:
             hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
         tokens = network.patch_embed(hidden.to(network.dtype)).flatten(2, 3)  # (B, T', H' W', D)
         lora, embedded = embed_time(network, sigma, actions)
-        for index, block in enumerate(network.transformer_blocks):
-            normed, gate = _modulated(block.norm1, tokens, embedded, lora)
-            tokens = torch.addcmul(tokens, gate, _to_itself(block.attn1, normed, rotation))
-            if text is not None:
-                normed, gate = _modulated(block.norm2, tokens, embedded, lora)
-                tokens = torch.addcmul(
-                    tokens, gate, attend_to_text(block.attn2, normed, text.keys[index], text.values[index])
-                )
-            normed, gate = _modulated(block.norm3, tokens, embedded, lora)
-            tokens = torch.addcmul(tokens, gate, block.ff(normed))
+        blocks, kernel = range(len(network.transformer_blocks)), self.running.attention
+
+        def through(some: range, tokens: Tensor, rows: Tensor | None = None) -> Tensor:
+            """Tokens after some of the blocks; of all samples, or of those of ``tokens`` in these rows of the batch."""
+            own = [lora, embedded] if rows is None else [_rows(lora, rows), _rows(embedded, rows)]
+            for index in some:
+                told = None if text is None else (text.keys[index], text.values[index])
+                if told is not None and rows is not None:
+                    told = _rows(told[0], rows), _rows(told[1], rows)
+                tokens = self._block(network.transformer_blocks[index], tokens, *own, rotation, told, kernel)
+            return tokens
+
+        if cache is None:
+            tokens = through(blocks, tokens)
+        else:
+            first = through(blocks[:1], tokens)
+            tokens = cache(
+                tokens, first, lambda rows: through(blocks[1:], first if rows is None else first[rows], rows)
+            )
         (normed,) = _modulated(network.norm_out, tokens, embedded, lora)
         return unpatched(network.proj_out(normed).flatten(1, 2), size, config.patch_size)
 
@@ -115,6 +159,30 @@ class CosmosNetwork:
         if shape not in self._rotations:
             self._rotations = {shape: self.transformer.rope(hidden)}
         return self._rotations[shape]
+
+
+def _block(
+    block: CosmosTransformerBlock,
+    tokens: Tensor,
+    lora: Tensor,
+    embedded: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    told: tuple[Tensor, Tensor] | None,
+    kernel: str | None,
+) -> Tensor:
+    """Tokens (B, T, P, D) after a block; ``told`` are its keys and values of the text."""
+    normed, gate = _modulated(block.norm1, tokens, embedded, lora)
+    tokens = torch.addcmul(tokens, gate, _to_itself(block.attn1, normed, rotation, kernel))
+    if told is not None:
+        normed, gate = _modulated(block.norm2, tokens, embedded, lora)
+        tokens = torch.addcmul(tokens, gate, attend_to_text(block.attn2, normed, *told, kernel))
+    normed, gate = _modulated(block.norm3, tokens, embedded, lora)
+    return torch.addcmul(tokens, gate, block.ff(normed))
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Those rows of what is for a batch, all of what is for 1."""
+    return x if len(x) == 1 else x[rows]
 
 
 def embed_time(
@@ -138,21 +206,27 @@ def _modulated(norm: CosmosAdaLayerNormZero, tokens: Tensor, embedded: Tensor, l
     return torch.addcmul(shift, norm.norm(tokens), 1 + scale), *gate
 
 
-def _to_itself(attention: Attention, tokens: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _to_itself(
+    attention: Attention, tokens: Tensor, rotation: tuple[Tensor, Tensor], kernel: str | None = None
+) -> Tensor:
     """Self-attention over all tokens (B, T, P, D)."""
     flat = tokens.flatten(1, 2)
     query, key, value = (
         _heads(project(flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
-    return _merged(attention, attend(query, key, value), tokens)
+    return _merged(attention, attend(query, key, value, kernel), tokens)
 
 
-def attend_to_text(attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def attend_to_text(
+    attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor, kernel: str | None = None
+) -> Tensor:
     """Attention of tokens (B, T, P, D) to the keys and values of a prompt."""
     query = attention.norm_q(_heads(attention.to_q(tokens.flatten(1, 2)), attention.heads))
     shape = (len(tokens), -1, -1, -1)
-    return _merged(attention, scaled_dot_product_attention(query, keys.expand(shape), values.expand(shape)), tokens)
+    keys, values = keys.expand(shape), values.expand(shape)
+    mixed = scaled_dot_product_attention(query, keys, values) if kernel is None else attend(query, keys, values, kernel)
+    return _merged(attention, mixed, tokens)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -30,6 +30,7 @@ from worldmodel.backends.cosmos3_network import Cosmos3Network, Text
 from worldmodel.backends.licences import Guardrail
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
+from worldmodel.backends.running import Running, fit_clips
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.plan import is_number
 from worldmodel.sampling.schedules import flow_sigmas
@@ -62,12 +63,18 @@ class Cosmos3Backend:
         recipe: how the model is to be used.
         guardrail: NVIDIA's, or None.
         licence: under which the weights come.
+        running: how the model is run.
     """
 
     from_text = True
 
     def __init__(
-        self, stock: Cosmos3OmniPipeline, recipe: Recipe, guardrail: Guardrail | None = None, licence: str = ""
+        self,
+        stock: Cosmos3OmniPipeline,
+        recipe: Recipe,
+        guardrail: Guardrail | None = None,
+        licence: str = "",
+        running: Running | None = None,
     ) -> None:
         if not isinstance(stock.scheduler, UniPCMultistepScheduler):
             raise ValueError(
@@ -78,7 +85,7 @@ class Cosmos3Backend:
         self.codec, self.recipe, self.weights_hash = VideoCodec(stock.vae), recipe, ""
         self.device = self.codec.device
         self.told = Told()
-        self._stock, self._network = stock, Cosmos3Network(self.transformer)
+        self._stock, self._network = stock, Cosmos3Network(self.transformer, running)
         self._guardrail, self._licence = guardrail, licence
         self._texts: dict[tuple[int, ...], Text] = {}
         check_size(recipe.image_size, recipe.num_frames, self.codec.pixels_per_latent, self.frames_per_latent)
@@ -92,6 +99,7 @@ class Cosmos3Backend:
         name: str | None = None,
         guardrail: Guardrail | None = None,
         licence: str = "",
+        running: Running | None = None,
     ) -> Self:
         """Load a folder in the hub's layout.
 
@@ -105,16 +113,17 @@ class Cosmos3Backend:
         if not (folder / "text_tokenizer").is_dir():
             raise ValueError(f"{folder}: got no text_tokenizer, expected it for prompts; fetch the pipeline again")
         named = ("default_use_system_prompt", "use_native_flow_schedule")
+        running = running or Running()
         stock = Cosmos3OmniPipeline(
-            transformer=load_component(Cosmos3OmniTransformer, folder, "transformer", dtype).to(device),
+            transformer=running.place(load_component(Cosmos3OmniTransformer, folder, "transformer", dtype), device),
             text_tokenizer=AutoTokenizer.from_pretrained(folder / "text_tokenizer", local_files_only=True),
-            vae=load_component(AutoencoderKLWan, folder, "vae", dtype).to(device),
+            vae=running.place_codec(load_component(AutoencoderKLWan, folder, "vae", dtype), device),
             scheduler=_scheduler(folder),
             enable_safety_checker=False,  # the guardrail is ours to call
             **{key: index[key] for key in named if key in index},
         )
         recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
-        backend = cls(stock, recipe, guardrail, licence)
+        backend = cls(stock, recipe, guardrail, licence, running)
         backend.weights_hash = weights_hash(files)
         return backend
 
@@ -290,6 +299,11 @@ class Cosmos3Backend:
         conditions = Conditions(text, float(self.recipe.fps), negative, self.guidance, embedded)
         return Cosmos3Denoiser(self._network, given, self.latent_shape[1], conditions)
 
+    def check_memory(self, batch: int) -> None:
+        """Refuse a batch of rollouts that does not fit."""
+        branches = 1 if self.guidance == 1.0 else 2
+        fit_clips(self._network.running, self.transformer, self.codec, self.recipe, branches, batch)
+
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""
         return {
@@ -303,6 +317,7 @@ class Cosmos3Backend:
             "dtype": str(self.transformer.dtype).removeprefix("torch."),
             "licence": self._licence,
             "guardrail": "none" if self._guardrail is None else "nvidia",
+            "running": self._network.running.describe(),
         }
 
     def _embedded_actions(self, given: Tensor, actions: np.ndarray | None) -> Tensor | None:

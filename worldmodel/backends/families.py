@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
-from worldmodel.backends import hub, licences
+from worldmodel.backends import hub, licences, memory
 from worldmodel.backends.cosmos3_released import PIPELINE as COSMOS3
 from worldmodel.backends.cosmos3_released import Cosmos3Backend
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.pipeline_folder import read_json
 from worldmodel.backends.protocol import Backend
+from worldmodel.backends.running import Running
 from worldmodel.backends.text import Prompts, has_encoder
 from worldmodel.backends.wan_released import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, WanBackend
 from worldmodel.backends.wan_text import WanPrompts
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Source:
     device: str
     dtype: torch.dtype
     guardrail: licences.Guardrails
+    running: Running
     fetch_text: Callable[[], object]  # fetches the text encoder, if it is not there
 
 
@@ -40,6 +45,7 @@ def load_backend(
     subfolder: str | None = None,
     dtype: torch.dtype | None = None,
     guardrail: licences.Guardrails = "nvidia",
+    running: Running | None = None,
 ) -> Backend:
     """The backend of a pipeline folder, or of a repository of the hub.
 
@@ -49,9 +55,10 @@ def load_backend(
         revision, subfolder: where in the repository the pipeline is; the known place by default.
         dtype: of the weights; bfloat16 on CUDA and float32 elsewhere by default.
         guardrail: "nvidia", or "none" to go without it, which rollouts record.
+        running: how a released model is run.
 
     Raises:
-        ValueError: no such model, no access, or a file is missing, damaged or of no known family.
+        ValueError: no such model, no access, not enough memory, or a file is missing, damaged or of no known family.
     """
     folder = Path(name)
     if folder.is_dir():
@@ -68,13 +75,25 @@ def load_backend(
     if kind not in FAMILIES:
         raise ValueError(f"{folder}: got a {kind}, expected {' or '.join(FAMILIES)}; choose another folder")
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
-    return FAMILIES[kind](Source(name, folder, device, dtype, guardrail, fetch))
+    running = _fitting((running or Running()).checked(device), folder, torch.device(device), dtype)
+    return FAMILIES[kind](Source(name, folder, device, dtype, guardrail, running, fetch))
+
+
+def _fitting(running: Running, folder: Path, device: torch.device, dtype: torch.dtype) -> Running:
+    """The same with the savings that the weights need, or a refusal."""
+    chosen = running.memory
+    savings = memory.settle_weights(memory.weigh(folder, dtype), device, chosen, memory.free(device))
+    if chosen is None and savings:
+        logger.warning("memory: %s", "; ".join(f"{name}, {memory.SAVINGS[name]}" for name in savings))
+    # Without a choice those of clips stay open until their number and size are known.
+    return running if chosen is not None or not savings else running.settled(savings)
 
 
 def _load_cosmos25(source: Source) -> Backend:
     """The embedded kind, told frames alone, or one of NVIDIA's, which reads text."""
     config = read_json(source.folder / "transformer" / "config.json")
     if not config.get("use_crossattn_projection") and not has_encoder(source.folder):
+        source.running.without(*(field.name for field in fields(Running)), model=source.name)
         return Cosmos25Backend.from_folder(source.folder, source.device)
     guardrail = licences.find_guardrail(source.guardrail, source.device)
     return ReleasedCosmos25.from_released(
@@ -85,6 +104,7 @@ def _load_cosmos25(source: Source) -> Backend:
         Path(source.name).name,
         guardrail,
         licences.state_licence("Cosmos-Predict2.5", source.name),
+        source.running,
     )
 
 
@@ -92,15 +112,18 @@ def _load_wan(source: Source) -> Backend:
     """Any of Wan's text- and image-to-video pipelines."""
     prompts = WanPrompts(source.folder, source.device, source.dtype, fetch=source.fetch_text)
     licence = licences.state_licence("Wan", source.name)
-    return WanBackend.from_folder(source.folder, source.device, source.dtype, prompts, Path(source.name).name, licence)
+    return WanBackend.from_folder(
+        source.folder, source.device, source.dtype, prompts, Path(source.name).name, licence, source.running
+    )
 
 
 def _load_cosmos3(source: Source) -> Backend:
     """Any size of Cosmos 3."""
     guardrail = licences.find_guardrail(source.guardrail, source.device)
     licence = licences.state_licence("Cosmos 3", source.name)
+    running = source.running.without("cuda_graphs", "first_block_cache", model=source.name)
     return Cosmos3Backend.from_folder(
-        source.folder, source.device, source.dtype, Path(source.name).name, guardrail, licence
+        source.folder, source.device, source.dtype, Path(source.name).name, guardrail, licence, running
     )
 
 

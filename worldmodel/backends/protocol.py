@@ -62,6 +62,10 @@ class Backend(Protocol):
         """The same weights told something else: a prompt, another size; or a refusal."""
         ...
 
+    def check_memory(self, batch: int) -> None:
+        """Refuse a batch of rollouts that does not fit, saying what does."""
+        ...
+
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights, JSON-ready."""
         ...

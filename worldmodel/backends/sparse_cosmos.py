@@ -175,5 +175,6 @@ def _attend(
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
     keys.view(-1, *key.shape[1:]).index_copy_(0, chosen.rows, key)
     values.view(-1, *value.shape[1:]).index_copy_(0, chosen.rows, value)
-    mixed = attend(*(x.transpose(1, 2) for x in (chosen.padded(query), keys, values))).transpose(1, 2)
+    query, key, value = (x.transpose(1, 2) for x in (chosen.padded(query), keys, values))
+    mixed = attend(query, key, value).transpose(1, 2)
     return attention.to_out[0](chosen.listed(mixed).flatten(-2))

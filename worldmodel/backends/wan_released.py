@@ -21,6 +21,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
+from worldmodel.backends.running import Running, fit_clips
 from worldmodel.backends.text import Prompts
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.backends.wan import TRAINING_STEPS, Expert, Text, WanDenoiser, first_frame_channels
@@ -67,6 +68,8 @@ class WanBackend:
         transformers: one, or the network for high noise and the one for low noise.
         kind: which pipeline of the family it is.
         first_frames: of networks that attend to CLIP's view of them, or None.
+        licence: under which the weights come.
+        running: how the model is run.
     """
 
     action_spec: ActionSpec | None = None
@@ -81,6 +84,7 @@ class WanBackend:
         prompts: Prompts,
         first_frames: FirstFrames | None = None,
         licence: str = "",
+        running: Running | None = None,
     ) -> None:
         if len(transformers) != (1 if kind.boundary_ratio is None else 2):
             raise ValueError(
@@ -88,6 +92,12 @@ class WanBackend:
                 "without and two with it; fetch transformer_2"
             )
         self.transformers = [each.eval().requires_grad_(False) for each in transformers]
+        self.running = (running or Running()).without("cuda_graphs", "first_block_cache", model=recipe.name)
+        for each in self.transformers:
+            if self.running.attention is not None:
+                each.set_attention_backend(self.running.attention)
+            if self.running.compile:
+                each.compile_repeated_blocks()
         self.codec, self.scheduler, self.recipe, self.kind = VideoCodec(vae), scheduler, recipe, kind
         self.device, self.from_text = self.codec.device, 0 in kind.given_latents
         self.weights_hash = ""
@@ -97,7 +107,14 @@ class WanBackend:
 
     @classmethod
     def from_folder(
-        cls, folder: Path, device: str, dtype: torch.dtype, prompts: Prompts, name: str = "Wan", licence: str = ""
+        cls,
+        folder: Path,
+        device: str,
+        dtype: torch.dtype,
+        prompts: Prompts,
+        name: str = "Wan",
+        licence: str = "",
+        running: Running | None = None,
     ) -> Self:
         """Load a folder in the hub's layout; the autoencoder runs in float32, as Wan's authors have it.
 
@@ -109,17 +126,21 @@ class WanBackend:
         files = [file for part in (*parts, "vae") for file in weight_files(folder, part)]
         path = folder / "worldmodel.json"
         base = RECIPE_5B if kind.expand_timesteps else RECIPE
-        transformers = [load_component(WanTransformer3DModel, folder, part, dtype).to(device) for part in parts]
+        running = running or Running()
+        transformers = [
+            running.place(load_component(WanTransformer3DModel, folder, part, dtype), device) for part in parts
+        ]
         sees = transformers[0].config.image_dim is not None
         backend = cls(
             transformers,
-            load_component(AutoencoderKLWan, folder, "vae").to(device),
+            running.place_codec(load_component(AutoencoderKLWan, folder, "vae"), device),
             read_json(folder / "scheduler" / "scheduler_config.json"),
             Recipe.read(path) if path.is_file() else replace(base, name=name),
             kind,
             prompts,
             FirstFrames(folder, device, dtype) if sees else None,
             licence,
+            running,
         )
         backend.weights_hash = weights_hash(files)
         return backend
@@ -220,6 +241,11 @@ class WanBackend:
             whole_timesteps=whole,
         )
 
+    def check_memory(self, batch: int) -> None:
+        """Refuse a batch of rollouts that does not fit."""
+        branches = 2 if any(each.guidance_scale > 1.0 for each in self._experts()) else 1
+        fit_clips(self.running, self.transformers[0], self.codec, self.recipe, branches, batch)
+
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""
         shown = {k: "an embedding" if isinstance(v, Tensor) else v for k, v in self._told.items()}
@@ -230,6 +256,7 @@ class WanBackend:
             "image_size": list(self.recipe.image_size),
             "dtype": str(self.transformers[0].dtype).removeprefix("torch."),
             "licence": self._licence,
+            "running": self.running.describe(),
         }
 
     def _experts(self) -> list[Expert]:

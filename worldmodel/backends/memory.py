@@ -1,0 +1,203 @@
+"""What a pipeline takes of memory, before it is loaded and before a clip is imagined, and which savings make it fit.
+
+    weights      bytes of every number, or of the largest layer where layers are brought to the device one by one;
+    evaluation   of a transformer, for every token of every branch of guidance: between two blocks little is alive,
+                 within one either the rotated queries and keys in float32 or the hidden layer of the feed-forward net;
+    decoding     the clip twice, and what is alive at full resolution of the four frames under way.
+
+The factors were measured with PyTorch's profiler on small networks in float32 and bfloat16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from worldmodel.backends.recipe import Recipe
+
+# Cheapest first, as far as results go.
+SAVINGS = {
+    "slicing": "clips are decoded one by one; exact",
+    "offload": "weights stay in main memory, and each layer is brought to the GPU for its turn; exact, and slower",
+    "tiling": "frames are decoded in overlapping tiles; changes a little where they meet",
+    "fp8": "linear layers of the transformer are kept in 8 bits and computed in full; changes a little everywhere",
+}
+OF_WEIGHTS, OF_CLIPS = ("offload", "fp8"), ("slicing", "tiling")
+TRANSFORMERS, STAYING = ("transformer", "transformer_2"), ("vae", "image_encoder")
+EXTRA = 1.1  # fragments and what was forgotten
+
+ROTATING = 7.2  # widths alive in float32 while queries and keys are rotated
+DECODING, FRAMES_UNDER_WAY = 39.0, 4  # times the decoder's width, for every pixel of those frames
+TILE = 256  # pixels along a side of diffusers' tiles
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of a pipeline's weights."""
+
+    transformers: int
+    layer: int  # the largest of a transformer
+    others: int  # the autoencoder and encoders that stay
+
+    def on_device(self, savings: Iterable[str]) -> int:
+        """Bytes with these savings."""
+        held, chosen = self.transformers, set(savings)
+        if "offload" in chosen:
+            held = 2 * self.layer  # one at work, the next on its way
+        if "fp8" in chosen:
+            held //= 2
+        return int(EXTRA * (held + self.others))
+
+
+def weigh(folder: Path, dtype: torch.dtype) -> Weights:
+    """What the weights of a pipeline folder will take in that precision, from the heads of its files."""
+    sizes = {part: list(_sizes(folder / part)) for part in (*TRANSFORMERS, *STAYING)}
+    numbers = [size for part in TRANSFORMERS for size in sizes.get(part, [])]
+    others = sum(size for part, found in sizes.items() if part not in TRANSFORMERS for size in found)
+    return Weights(sum(numbers) * dtype.itemsize, max(numbers, default=0) * dtype.itemsize, others * dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Bytes that one sample takes beside the weights."""
+
+    evaluation: int
+    decoding: int
+    tile: int  # of decoding a tile and putting the clip together
+
+    def needed(self, batch: int, savings: Iterable[str] = ()) -> int:
+        """Bytes for a batch with these savings."""
+        chosen = set(savings)
+        decoding = self.tile if "tiling" in chosen else self.decoding
+        return int(EXTRA * max(batch * self.evaluation, decoding * (1 if "slicing" in chosen else batch)))
+
+
+def clip(network: dict[str, Any], codec: dict[str, Any], dtype: torch.dtype, recipe: Recipe, branches: int) -> Clip:
+    """What a clip of a recipe takes.
+
+    Args:
+        network, codec: config of the transformer and of the autoencoder.
+        dtype: of both.
+        branches: evaluations side by side, 2 with guidance.
+    """
+    height, width = recipe.image_size
+    space, time = codec.get("scale_factor_spatial") or 8, codec.get("scale_factor_temporal") or 4
+    patch = network["latent_patch_size"] if "latent_patch_size" in network else network["patch_size"][-1]
+    frames = 1 + (recipe.num_frames - 1) // time
+    tokens = frames * math.ceil(height / space / patch) * math.ceil(width / space / patch)
+    base, pixels = codec.get("decoder_base_dim") or codec["base_dim"], (codec.get("patch_size") or 1) ** 2
+    alive = DECODING * base * FRAMES_UNDER_WAY * dtype.itemsize / pixels
+    whole = 2 * 3 * recipe.num_frames * height * width * dtype.itemsize
+    return Clip(
+        int(branches * tokens * _token(network, dtype)),
+        int(whole + alive * height * width),
+        int(whole + alive * min(height, TILE) * min(width, TILE)),
+    )
+
+
+def _token(network: dict[str, Any], dtype: torch.dtype) -> float:
+    """Bytes alive for a token while a block is evaluated."""
+    if "latent_patch_size" in network:  # Cosmos 3, gated and rotated in the precision of the weights
+        return (3.5 * network["hidden_size"] + 3 * network["intermediate_size"]) * dtype.itemsize
+    width = network["num_attention_heads"] * network["attention_head_dim"]
+    hidden = network.get("ffn_dim") or network["mlp_ratio"] * width
+    return max((2.5 * width + 2 * hidden) * dtype.itemsize, ROTATING * width * torch.float32.itemsize)
+
+
+def free(device: torch.device) -> int:
+    """Bytes that may still be taken."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 62  # a system that does not tell
+    return min(found, _left_to_the_container())
+
+
+def settle_weights(
+    weights: Weights, device: torch.device, chosen: tuple[str, ...] | None, room: int
+) -> tuple[str, ...]:
+    """The savings of weights to load with: those that were chosen, or with None the first that fit.
+
+    Raises:
+        ValueError: the weights do not fit, with what would.
+    """
+    possible = [each for each in _choices(OF_WEIGHTS) if device.type == "cuda" or "offload" not in each]
+    wanted = possible if chosen is None else [tuple(each for each in chosen if each in OF_WEIGHTS)]
+    for savings in wanted:
+        if weights.on_device(savings) <= room:
+            return savings
+    needed = weights.on_device(wanted[0])
+    fitting = [each for each in possible if weights.on_device(each) <= room]
+    raise ValueError(
+        f"memory: got {_gb(room)} free on {device}, expected {_gb(needed)} for the weights; "
+        + _advice(fitting, [weights.on_device(each) for each in fitting], "a smaller model or another device")
+    )
+
+
+def settle_clip(
+    taken: Clip, device: torch.device, chosen: tuple[str, ...] | None, batch: int, room: int
+) -> tuple[str, ...]:
+    """The savings of clips for a batch: those that were chosen, or with None the first that fit.
+
+    Raises:
+        ValueError: the batch does not fit, with what would.
+    """
+    possible = _choices(OF_CLIPS)
+    wanted = possible if chosen is None else [tuple(each for each in chosen if each in OF_CLIPS)]
+    for savings in wanted:
+        if taken.needed(batch, savings) <= room:
+            return savings
+    fitting = [each for each in possible if taken.needed(batch, each) <= room]
+    most = next((count for count in range(batch - 1, 0, -1) if taken.needed(count, wanted[-1]) <= room), 0)
+    fewer = f"batch_size={most}" if most else "a smaller image_size or num_frames"
+    raise ValueError(
+        f"memory: got {_gb(room)} free on {device}, expected {_gb(taken.needed(batch, wanted[0]))} for {batch} at once "
+        f"(evaluation {_gb(batch * taken.evaluation)}, decoding {_gb(batch * taken.decoding)}); "
+        + _advice(fitting, [taken.needed(batch, each) for each in fitting], fewer, always=True)
+    )
+
+
+def _choices(names: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Every set of savings, small ones first."""
+    return [each for count in range(len(names) + 1) for each in combinations(names, count)]
+
+
+def _advice(fitting: list[tuple[str, ...]], sizes: list[int], otherwise: str, always: bool = False) -> str:
+    ways = [f"memory={each!r} ({_gb(size)})" for each, size in zip(fitting, sizes, strict=True)]
+    if not ways or always:
+        ways.append(otherwise)
+    return f"use {' or '.join(ways)}"
+
+
+def _sizes(part: Path) -> Iterable[int]:
+    """How many numbers each weight of a component has."""
+    for file in sorted(part.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118  no mapping
+                yield math.prod(weights.get_slice(name).get_shape())
+
+
+def _left_to_the_container() -> int:
+    """What a control group leaves, if there is one."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return 1 << 62
+    return 1 << 62 if limit == "max" else int(limit) - used
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
