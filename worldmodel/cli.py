@@ -165,8 +165,8 @@ def rollout(
 
     refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
     loaded, clips = worldmodel.load(model), EpisodeStore.open(truth, "truth")
-    for line in range_lines(loaded, clips) if told else ():
-        print(line)
+    if told:
+        print("".join(f"{line}\n" for line in range_lines(loaded, clips)), end="")
     store = imagine(
         loaded,
         clips,

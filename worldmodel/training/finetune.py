@@ -109,8 +109,16 @@ def finetune_from_folder(
     only_transformer(backend)
     recipe = backend.recipe
     if is_lerobot(data):
-        size = {"image_size": recipe.image_size, "fps": recipe.fps, "resize": resize, "camera": camera}
-        sets = [read_lerobot(data, frames=recipe.num_frames, stride=settings.stride, **size)]
+        clips = read_lerobot(
+            data,
+            frames=recipe.num_frames,
+            stride=settings.stride,
+            image_size=recipe.image_size,
+            fps=recipe.fps,
+            resize=resize,
+            camera=camera,
+        )
+        sets = [clips]
     else:
         sets = read_clip_sets(data)
     if backend.from_text:
@@ -277,7 +285,7 @@ class Trained:
                 each.copy_(state[name])
 
 
-def only_transformer(backend: Backend) -> nn.Module:
+def only_transformer(backend: Backend) -> Any:
     """The one network of a backend.
 
     Raises:

@@ -121,7 +121,9 @@ def _decode(file: Path, start: float, count: int) -> np.ndarray:
     frames = []
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
-        container.seek(int(start / float(stream.time_base)), stream=stream)
+        if stream.time_base is None or stream.average_rate is None:
+            raise ValueError(f"{file}: got a video without a rate, expected one; fetch it again")
+        container.seek(int(start / stream.time_base), stream=stream)
         half = 0.5 / float(stream.average_rate)
         for frame in container.decode(stream):
             if frame.time is not None and frame.time < start - half:

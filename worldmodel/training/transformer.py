@@ -133,7 +133,8 @@ def train_transformer(
         if (step + 1) % LOG_STEPS == 0:
             run.log(step, loss=float(np.mean(recent)))
             recent.clear()
-    return average.module
+    averaged: ActionCosmosTransformer3DModel = average.module  # type: ignore[assignment]  # AveragedModel forgets
+    return averaged
 
 
 def flow_matching_loss(model: ActionCosmosTransformer3DModel, batch: Batch) -> Tensor:
