@@ -5,12 +5,15 @@
 For each kind of scene, 17 frames of 128 x 128 px: the processor time of one core that a clip takes, from its frames to
 every number of the evaluator (tracking included; decoding and what the certificate's scene metrics take are not), as
 median over the clips with each clip's best of several turns, clips a second, and the ratio to the 50 a second that are
-asked for; the same for a frozen video. The peak is the most memory that scoring allocates beyond the clip and its
-truth, in units of the clip's own uint8 frames, by tracemalloc.
+asked for. What is known of a true clip is read once, so the first video that is held against it takes longest; an
+evaluation holds every row and sample against it, the ceiling and the nulls among them. The last column but one is a
+frozen video's. The peak is the most memory that scoring allocates beyond the clip and its truth, in units of the
+clip's own uint8 frames, by tracemalloc.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import tracemalloc
 from dataclasses import dataclass
@@ -49,20 +52,25 @@ class Settings:
     """of a clip"""
 
 
-def seconds(video: np.ndarray, truth: Truth, turns: int) -> float:
-    """Processor time of scoring a clip, the best of several turns."""
+def seconds(video: np.ndarray, truth: Truth, turns: int) -> tuple[float, float]:
+    """Processor time of scoring the first video of a truth and a further one, each the best of several turns."""
     spent = []
     for _ in range(turns):
-        start = time.process_time()
-        score_free_fall(video, truth)
-        spent.append(time.process_time() - start)
-    return min(spent)
+        unread = dataclasses.replace(truth)
+        times = [time.process_time()]
+        for _ in range(2):
+            score_free_fall(video, unread)
+            times.append(time.process_time())
+        spent.append(np.diff(times))
+    first, further = np.min(spent, axis=0)
+    return float(first), float(further)
 
 
 def peak(video: np.ndarray, truth: Truth) -> float:
     """Most memory that scoring allocates, over that of the clip's frames."""
+    unread = dataclasses.replace(truth)
     tracemalloc.start()
-    score_free_fall(video, truth)
+    score_free_fall(video, unread)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most / video.nbytes
@@ -71,21 +79,17 @@ def peak(video: np.ndarray, truth: Truth) -> float:
 def main(settings: Settings) -> None:
     """Record, measure and print."""
     cv2.setNumThreads(1)
-    print("| scene | n | ms a clip | 95 % | clips/s | over 50/s | frozen video, clips/s | peak, clips |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| scene | n | ms, first | clips/s | over 50/s | ms, further | clips/s | over 50/s | frozen/s | peak |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for kind, options in KINDS.items():
         env = FreeFallEnv(image_size=settings.image_size, num_frames=settings.num_frames, **options)
         truths = [env.record(seed=SEED + number) for number in range(settings.clips)]
         score_free_fall(truths[0].video, truths[0])
-        spent = np.array([seconds(truth.video, truth, settings.turns) for truth in truths])
-        still = np.median([seconds(frozen(truth.video), truth, settings.turns) for truth in truths])
+        spent = np.median([seconds(truth.video, truth, settings.turns) for truth in truths], axis=0)
+        still = np.median([seconds(frozen(truth.video), truth, settings.turns)[1] for truth in truths])
         most = max(peak(truth.video, truth) for truth in truths[:3])
-        median, slow = np.median(spent), np.quantile(spent, 0.95)
-        print(
-            f"| {kind} | {len(spent)} | {1e3 * median:.1f} | {1e3 * slow:.1f} | {1 / median:.0f} "
-            f"| {1 / median / WANTED:.2f} | {1 / still:.0f} | {most:.1f} |",
-            flush=True,
-        )
+        both = "".join(f"| {1e3 * s:.1f} | {1 / s:.0f} | {1 / s / WANTED:.2f} " for s in spent)
+        print(f"| {kind} | {len(truths)} {both}| {1 / still:.0f} | {most:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -69,10 +69,9 @@ def membership(frame: np.ndarray, *looks: Appearance) -> list[np.ndarray]:
 
 def _membership(pixels: np.ndarray, looks: Appearance) -> np.ndarray:
     along, across = _along(pixels, looks.direction), _along(pixels, looks.across)
-    along -= looks.background
-    across -= looks.background_across
-    np.abs(across, out=across)
+    cv2.absdiff(across, looks.background_across, dst=across)
     across *= HUE_PENALTY
+    along -= looks.background
     along -= across
     np.maximum(along, 0.0, out=along)
     along /= looks.strength

@@ -115,18 +115,32 @@ def surface_distances(truth: Truth) -> tuple[float, float]:
     return smallest, largest
 
 
-def tracked_fall(tracks: Tracks, truth: Truth, fall: TrueFall, *, bounced_depth: bool) -> TrackedFall:
-    """The tracked path in metres.
+def tracked_falls(tracks: Tracks, truth: Truth, fall: TrueFall) -> tuple[TrackedFall, TrackedFall]:
+    """The tracked path in metres, with the object as far away as at the start, and as far as it truly is.
 
     A pixel becomes the point of its ray in the upright plane that faces the camera through the
-    true object, where it starts or, with ``bounced_depth``, where it is in each frame. Both are
-    the same until the true landing. Where the centre of mass is in the visible part is taken from
+    true object, where it starts or where it is in each frame. Both are the same until the true
+    landing. Where the centre of mass is in the visible part is taken from
     the first frame, which is given. How far an imagined object comes towards the camera after a
     bounce is not known, so what is held against it should hold for both.
     """
-    through = truth.position[:, 0] if bounced_depth else truth.position[0, 0]
+    near = near_others(tracks, truth)
+    through = truth.position[0, 0], truth.position[:, 0]
+    one, other = (_tracked_fall(tracks, truth, fall, near, points) for points in through)
+    return one, other
+
+
+def flown_fall(truth: Truth, fall: TrueFall) -> TrackedFall:
+    """The true path, as a tracker without error would find it."""
+    centroid = truth.camera.project(truth.position[:, 0])
+    there = np.isfinite(centroid).all(axis=1)
+    nothing = np.full(len(truth), np.nan)
+    tracks = Tracks(centroid, there, there.astype(float), np.repeat(nothing[:, None], 4, axis=1), nothing, truth.mask)
+    return _tracked_fall(tracks, truth, fall, near_others(tracks, truth), truth.position[:, 0])
+
+
+def _tracked_fall(tracks: Tracks, truth: Truth, fall: TrueFall, near: np.ndarray, through: np.ndarray) -> TrackedFall:
     position = on_plane(truth.camera, tracks.centroid, through, facing_normal(truth.camera))
-    near = _near_others(tracks, truth)
     if not near[0]:
         position -= _offset(position[0], truth)
     sigma = centroid_sigma_px(truth.camera.height) * float(metres_per_pixel(truth.camera, truth.position[0, 0]))
@@ -205,7 +219,7 @@ def _can_touch(height: np.ndarray, ground: float, step: float) -> np.ndarray:
         return (now <= ground) | np.concatenate([[False], now[:-1] <= ground]) | down | (leading <= ground)
 
 
-def _near_others(tracks: Tracks, truth: Truth) -> np.ndarray:
+def near_others(tracks: Tracks, truth: Truth) -> np.ndarray:
     """Frames (T,) in which the tracked object is close in the picture to where another one truly is."""
     if len(truth.objects) == 1:
         return np.zeros(len(tracks), dtype=bool)

@@ -16,7 +16,16 @@ from worldmodel.evaluators.bounce import energy_gain, penetration, true_restitut
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.counts import count_pixels, mean_place
 from worldmodel.evaluators.fall_laws import height_ratio_error
-from worldmodel.evaluators.falling import TrueFall, agreeing, lands_in_view, tracked_fall, true_fall
+from worldmodel.evaluators.falling import (
+    GRIPPER,
+    TrackedFall,
+    TrueFall,
+    agreeing,
+    flown_fall,
+    lands_in_view,
+    tracked_falls,
+    true_fall,
+)
 from worldmodel.evaluators.free_fall_metrics import ARM_METRICS, METRICS, OBJECT_METRICS
 from worldmodel.evaluators.ghost_wrench import ghost_wrench
 from worldmodel.evaluators.gravity import (
@@ -31,6 +40,7 @@ from worldmodel.evaluators.gravity import (
 from worldmodel.evaluators.impact import Landing, find_landing
 from worldmodel.evaluators.metres import metres_per_pixel
 from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.pisa import pisa_scores
 from worldmodel.evaluators.robot_clock import SLOWEST, Clock, read_clock
 from worldmodel.evaluators.tracking import Tracker, Tracks, track_objects
@@ -109,29 +119,26 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
         ValueError: shapes that differ, a truth without its object, or one that is not a fall's.
     """
     _check(video, truth)
-    labels = _seen_first(truth)
-    tracks = tracker(video, truth.segmentation[0], truth.video[0], labels)
-    errors = [_frame_errors(each, truth, label) for each, label in zip(tracks, labels, strict=True)]
+    known = _known(truth)
+    tracks = tracker(video, truth.segmentation[0], truth.video[0], known.labels)
+    errors = [_frame_errors(*each, truth) for each in zip(tracks, known.centroids, known.views, strict=True)]
     error_px, diagonal = errors[0], truth.camera.diagonal_px
     scored = np.isfinite(error_px)
-    cm_per_px = 100.0 * metres_per_pixel(truth.camera, truth.position[:, 0])
     pisa: dict[str, Any] = pisa_scores(truth.mask, tracks[0].mask, true_fps=truth.fps, fps=truth.fps)
-    fall = true_fall(truth)
     clock = read_clock(video, truth)
-    landings = [_landing(each, truth, fall, clock) for each in tracks]
-    true = true_landing(truth, fall)
+    landings = [_landing(each, truth, known.fall, clock) for each in tracks]
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
         centroid_error_diagonal=float(error_px[scored].mean() / diagonal),
-        centroid_error_cm=float((error_px * cm_per_px)[scored].mean()),
+        centroid_error_cm=float((error_px * known.cm_per_px)[scored].mean()),
         detection_rate=float(tracks[0].detected[scored].mean()),
         scored_frames=int(scored.sum()),
-        **_score_impact(landings[0], truth, true),
+        **_score_impact(landings[0], truth, known.landings[0]),
         **pisa,
-        **_score_physics(tracks[0], truth, fall, landings[0], clock),
+        **_score_physics(tracks[0], truth, known, landings[0], clock),
         objects_error_diagonal=float(np.mean([e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]))
         / diagonal,
-        objects_ratio_error=_ratio_error(landings, labels, truth, true),
+        objects_ratio_error=_ratio_error(landings, truth, known),
         frame_error_px=error_px,
         tracks=tracks[0],
     )
@@ -172,12 +179,45 @@ def _seen_first(truth: Truth) -> list[int]:
     return [label for label in falling if label == 1 or (truth.segmentation[0] == label).any()]
 
 
-def _frame_errors(tracks: Tracks, truth: Truth, label: int) -> np.ndarray:
+@dataclass(frozen=True)
+class _Known:
+    """What is read off the true clip, of the N falling objects that its first frame shows."""
+
+    fall: TrueFall
+    labels: list[int]  # N
+    centroids: list[np.ndarray]  # N of (T, 2) px
+    views: list[np.ndarray]  # N of (T,) bool, see in_view
+    cm_per_px: np.ndarray  # (T,)
+    landings: np.ndarray  # (N,) s, as their paths show them; nan where they do not, or where it does not matter
+    flown: TrackedFall
+    precise: bool  # whether its gravity can be told
+    bounce: float  # restitution; nan if it cannot be told
+
+
+@once_a_truth
+def _known(truth: Truth) -> _Known:
+    fall, labels = true_fall(truth), _seen_first(truth)
+    counts = [count_pixels(truth.segmentation == label) for label in labels]
+    flown = flown_fall(truth, fall)
+    held = GRIPPER in truth.objects
+    others = [np.nan if held else _shown_landing(truth, label - 1) for label in labels[1:]]
+    return _Known(
+        fall=fall,
+        labels=labels,
+        centroids=[mean_place(*each) + 0.5 for each in counts],
+        views=[_in_view(in_rows.sum(axis=1)) for in_rows, _ in counts],
+        cm_per_px=100.0 * metres_per_pixel(truth.camera, truth.position[:, 0]),
+        landings=np.array([true_landing(truth, fall), *others]),
+        flown=flown,
+        precise=can_be_precise(flown, fall),
+        bounce=true_restitution(truth, fall) if lands_in_view(truth) else float("nan"),
+    )
+
+
+def _frame_errors(tracks: Tracks, centroid: np.ndarray, view: np.ndarray, truth: Truth) -> np.ndarray:
     """Error (T,) px of an object: its distance, the diagonal where it is lost, nan where it is not scored."""
-    in_rows, in_columns = count_pixels(truth.segmentation == label)
-    distance = np.linalg.norm(tracks.centroid - (mean_place(in_rows, in_columns) + 0.5), axis=1)
-    charged = np.where(tracks.detected, distance, truth.camera.diagonal_px)
-    return np.where(_in_view(in_rows.sum(axis=1)), charged, np.nan)
+    distance = np.linalg.norm(tracks.centroid - centroid, axis=1)
+    return np.where(view, np.where(tracks.detected, distance, truth.camera.diagonal_px), np.nan)
 
 
 def _landing(tracks: Tracks, truth: Truth, fall: TrueFall, clock: Clock | None) -> Landing | None:
@@ -225,19 +265,17 @@ def _score_impact(landing: Landing | None, truth: Truth, true: float) -> dict[st
 
 
 def _score_physics(
-    tracks: Tracks, truth: Truth, fall: TrueFall, landing: Landing | None, clock: Clock | None
+    tracks: Tracks, truth: Truth, known: _Known, landing: Landing | None, clock: Clock | None
 ) -> dict[str, float]:
-    tracked = tracked_fall(tracks, truth, fall, bounced_depth=False)
-    bounced = tracked_fall(tracks, truth, fall, bounced_depth=True)
-    flown = tracked_fall(_true_tracks(tracks, truth), truth, fall, bounced_depth=True)
+    fall, flown, bounce = known.fall, known.flown, known.bounce
+    tracked, bounced = tracked_falls(tracks, truth, fall)
     start = fall.start if landing is None else landing.start
     run = first_run(tracked, 0.0 if np.isnan(start) else start)
     fit = fit_gravity(tracked.time[run], tracked.height[run], tracked.sigma)
     lost = truth.camera.diagonal_px * float(metres_per_pixel(truth.camera, truth.position[0, 0]))
     restitution = float("nan") if landing is None else landing.restitution
-    bounce = true_restitution(truth, fall) if lands_in_view(truth) else float("nan")
     return {
-        **_score_gravity(fit, can_be_precise(flown, fall), fall, clock),
+        **_score_gravity(fit, known.precise, fall, clock),
         "parabola_rmse_px": _parabola_rmse_px(tracks, run),
         "free_fall_rmse_cm": 100.0 * free_fall_deviation(tracked, flown, fall, lost),
         "restitution": restitution,
@@ -296,31 +334,21 @@ def _parabola_rmse_px(tracks: Tracks, run: slice) -> float:
     return float(np.sqrt(np.mean(np.square(residuals).sum(axis=0))))
 
 
-def _true_tracks(tracks: Tracks, truth: Truth) -> Tracks:
-    """The true object in the picture as if a tracker without error had found it."""
-    centroid = truth.camera.project(truth.position[:, 0])
-    there = np.isfinite(centroid).all(axis=1)
-    return Tracks(centroid, there, there.astype(float), tracks.box, tracks.angle, truth.mask)
-
-
-def _ratio_error(landings: list[Landing | None], labels: list[int], truth: Truth, first: float) -> float:
-    """See ``fall_laws.height_ratio_error``, over the objects that fall freely to their true landing.
-
-    ``first`` is the ``true_landing`` of the first one.
-    """
+def _ratio_error(landings: list[Landing | None], truth: Truth, known: _Known) -> float:
+    """See ``fall_laws.height_ratio_error``, over the objects that fall freely to their true landing."""
     true = np.array([np.nan if each is None else each for each in truth.outcome.get("impact_times", [None])], float)
-    true = true[np.array(labels) - 1]
-    collided = np.asarray(truth.signals.get("collisions", np.zeros((len(truth), len(true)), bool)))[:, : len(true)]
+    collided = np.asarray(truth.signals.get("collisions", np.zeros((len(truth), len(true)), bool)))
+    shown = np.array(known.labels) - 1
+    true, collided = true[shown], collided[:, shown]
     first_frame = np.searchsorted(truth.time, np.nan_to_num(true, nan=0.0))
     free = np.isfinite(true) & ~np.array([c[: f + 1].any() for c, f in zip(collided.T, first_frame, strict=True)])
-    if free.sum() < 2 or "gripper" in truth.objects:
+    if free.sum() < 2 or GRIPPER in truth.objects:
         return float("nan")
     times = np.array([np.nan if each is None else each.time for each in landings])[free]
     if np.isnan(times).any():
         return CAPPED
-    others = [_shown_landing(truth, label - 1) for label, counts in zip(labels[1:], free[1:], strict=True) if counts]
-    shown = np.array([first] * int(free[0]) + others)
-    return _capped(height_ratio_error(np.where(np.isnan(shown), true[free], shown) ** 2, times))
+    falls = np.where(np.isnan(known.landings), true, known.landings)[free]
+    return _capped(height_ratio_error(falls**2, times))
 
 
 def _check(video: np.ndarray, truth: Truth) -> None:
