@@ -313,6 +313,7 @@ class Cosmos3Backend:
             "domain": self.told.domain,
             "view": self.told.view if self.action_spec else None,
             "canvas": list(self.canvas),
+            "system_prompt": self.told.system_prompt,
             "image_size": list(self.recipe.image_size),
             "dtype": str(self.transformer.dtype).removeprefix("torch."),
             "licence": self._licence,
