@@ -64,6 +64,7 @@ class PixelEnv(gym.Env):
         self.observation_space = gym.spaces.Dict({"pixels": pixels, "state": self._env.observation_space})
         self.action_space, self.render_mode = space, "rgb_array"
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": self.fps}
+        self._labels: mujoco.Renderer | None = None
         # Gymnasium's free camera looks where the first picture's bodies were: that must not be a clip's own.
         self._env.reset(seed=0)
         self._picture()
@@ -90,8 +91,11 @@ class PixelEnv(gym.Env):
         return self._picture()
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderers."""
         self._env.close()
+        if self._labels is not None:
+            self._labels.close()
+            self._labels = None
 
     def record(self, seed: int, num_frames: int = 17) -> Truth:
         """A clip of aimless actions (T - 1, A) with all that MuJoCo knows of its bodies.
@@ -105,19 +109,19 @@ class PixelEnv(gym.Env):
         half = (np.array(spec.high) - np.array(spec.low)) / 2.0
         middle, push = np.array(spec.low) + half, np.zeros(len(half))
         frames, actions = [self._snapshot(observation["pixels"], moving)], []
-        with mujoco.Renderer(self.inner.model, *self.image_size) as renderer:
-            segmentation, camera = [self._segmentation(renderer, moving)], self._camera(renderer)
-            for _ in range(num_frames - 1):
-                push = MEMORY * push + np.sqrt(1.0 - MEMORY**2) * rng.normal(size=len(half))
-                actions.append(np.clip(middle + 0.7 * half * push, spec.low, spec.high))
-                observation, _, terminated, _, _ = self.step(actions[-1])
-                if terminated and len(actions) < num_frames - 1:
-                    raise ValueError(
-                        f"num_frames: got {num_frames}, expected at most {len(actions) + 1}: the episode of seed "
-                        f"{seed} ends there; record shorter clips"
-                    )
-                frames.append(self._snapshot(observation["pixels"], moving))
-                segmentation.append(self._segmentation(renderer, moving))
+        renderer = self._labeller()
+        segmentation, camera = [self._segmentation(renderer, moving)], self._camera(renderer)
+        for _ in range(num_frames - 1):
+            push = MEMORY * push + np.sqrt(1.0 - MEMORY**2) * rng.normal(size=len(half))
+            actions.append(np.clip(middle + 0.7 * half * push, spec.low, spec.high))
+            observation, _, terminated, _, _ = self.step(actions[-1])
+            if terminated and len(actions) < num_frames - 1:
+                raise ValueError(
+                    f"num_frames: got {num_frames}, expected at most {len(actions) + 1}: the episode of seed {seed} "
+                    "ends there; record shorter clips"
+                )
+            frames.append(self._snapshot(observation["pixels"], moving))
+            segmentation.append(self._segmentation(renderer, moving))
         stacked: dict[str, Any] = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
         return Truth(
             **stacked,
@@ -156,6 +160,11 @@ class PixelEnv(gym.Env):
             "velocity": speeds[:, 3:],
             "angular_velocity": speeds[:, :3],
         }
+
+    def _labeller(self) -> mujoco.Renderer:
+        if self._labels is None:
+            self._labels = mujoco.Renderer(self.inner.model, *self.image_size)
+        return self._labels
 
     def _segmentation(self, renderer: mujoco.Renderer, moving: list[int]) -> np.ndarray:
         """Labels (H, W) uint8: i + 1 where the moving body i is the nearest surface, else 0."""

@@ -5,8 +5,12 @@ import pytest
 import torch
 from known_models import BALL, random_robots
 
+from worldmodel.planning.control import PlanningPolicy, Task
 from worldmodel.planning.gradient import descend, latent_cost, sampled
 from worldmodel.planning.imagination import Imagination
+from worldmodel.planning.objectives import GoalLatent
+from worldmodel.planning.scoring import Scoring, score
+from worldmodel.planning.shooting import RandomShooting
 from worldmodel.sampling.schedules import flow_sigmas
 
 GOAL = torch.tensor([[0.3, -0.2], [0.1, 0.5]])
@@ -87,6 +91,27 @@ def test_descent_through_the_network_lowers_the_cost_that_planning_sees():
     found, least = descend(cost, begun, BALL, steps=8, rate=0.3)
     seen = [np.square(model.imagine(start, each, seeds).latents - goal.numpy()).mean() for each in (begun, found)]
     assert seen[1] < 0.7 * seen[0] and least[0] == pytest.approx(seen[1], rel=1e-3)
+
+
+def test_a_policy_polishes_what_its_search_has_found():
+    model = Imagination(random_robots().conditioned(domain="ball"))
+    observation = {"pixels": np.full((32, 32, 3), 80, np.uint8)}
+    goal = np.zeros(model.model.backend.latent_shape[:1] + model.model.backend.latent_shape[2:], np.float32)
+
+    def nearer(start, plan):
+        aim = torch.from_numpy(goal)
+        cost = latent_cost(model, start, lambda z: (z[:, :, -1] - aim).square().mean(dim=(1, 2, 3)), np.array([0]))
+        return descend(cost, plan, BALL, steps=4, rate=0.2)[0]
+
+    costs = []
+    for polish in (None, nearer):
+        scoring = Scoring(GoalLatent(goal))
+        task = Task(model, scoring, polish)
+        policy = PlanningPolicy(lambda task=task: task, RandomShooting(4, 1), horizon=8, execute=8)
+        policy.reset()
+        plan = policy.infer(observation)["plan"]
+        costs.append(score(model, model.start(observation, 0), plan[None], scoring, seed=0)[0])
+    assert costs[1] < costs[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,18 @@ from worldmodel.planning.space import Space
 
 @dataclass(frozen=True)
 class Task:
-    """What is planned in one episode: the model of its scene, and what is to be achieved."""
+    """What is planned in one episode.
+
+    Attributes:
+        dynamics: the model of its scene.
+        scoring: what is to be achieved.
+        polish: from where candidates begin and the plan (1, horizon, A) to a better one, such as a descent through the
+            denoiser (:mod:`worldmodel.planning.gradient`); its costs are not looked at again.
+    """
 
     dynamics: Dynamics
     scoring: Scoring
+    polish: Callable[[Any, np.ndarray], np.ndarray] | None = None
 
 
 class PlanningPolicy:
@@ -83,6 +92,9 @@ class PlanningPolicy:
         plan = self._search(start)
         self._left = self.planner.following(plan.state, self.execute // self.block)
         self._searches += 1
+        if self._task.polish is not None:
+            better = dynamics.action_spec.check(self._task.polish(start, plan.actions[None])[0])
+            plan = dataclasses.replace(plan, actions=better)
         answer = {
             "actions": plan.actions[: self.execute],
             "plan": plan.actions,
