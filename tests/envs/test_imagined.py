@@ -215,3 +215,24 @@ def test_registered_names_make_single_and_vector_environments(robots, name):
     many = gym.make_vec(f"worldmodel/Imagined{name}-v0", num_envs=2, model=robots)
     observation, _ = many.reset(seed=0)
     assert observation["pixels"].shape == (2, 32, 32, 3)
+
+
+def test_recorded_clips_and_picture_files_are_beginnings(robots, tmp_path):
+    from PIL import Image
+
+    from worldmodel.envs.imagined_starts import StoreStarts
+    from worldmodel.storage import EpisodeStore
+
+    recorded = gym.make("worldmodel/Maze-v0", image_size=32, num_frames=3, rows=3, columns=3).unwrapped
+    store = EpisodeStore.create(tmp_path / "clips", "truth", settings={})
+    truths = [recorded.record(seed=seed) for seed in (0, 1)]
+    for key, truth in enumerate(truths):
+        store.write_truth(f"{key:08d}", truth, seed=key)
+    Image.fromarray(np.repeat(np.repeat(truths[1].video[0], 2, axis=0), 2, axis=1)).save(tmp_path / "large.png")
+    for starts in (StoreStarts(tmp_path / "clips"), FrameStarts([tmp_path / "large.png"] * 2, recorded.action_spec)):
+        env = ImaginedEnv(robots, starts, reward=lambda chunk: 0.0)
+        observation, _ = env.reset(seed=0, options={"start": 1})
+        assert np.abs(observation["pixels"].astype(int) - truths[1].video[0]).mean() < 4
+        assert env.action_spec == recorded.action_spec
+    with pytest.raises(ValueError, match="no file"):
+        ImaginedEnv(robots, FrameStarts(["nowhere.png"], recorded.action_spec), reward=len)

@@ -106,3 +106,20 @@ def test_objectives_that_do_not_fit_are_refused(env, objective, message):
 def test_refusals(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_an_experts_grasp_costs_less_than_ones_that_fail():
+    env = gym.make("worldmodel/Grasp-v0", image_size=32, num_frames=33).unwrapped
+    observation, _ = env.reset(seed=0)
+    model, start = Simulator(env), env.snapshot()
+    objective, plans = Lift(env.scene.centre[2]), []
+    for name in ("expert", "no_close", "offset_high"):
+        info = env.restore(start)[1]
+        act = env.family.policy(name, env.scene, np.random.default_rng(0))
+        plans.append([])
+        for _ in range(32):
+            plans[-1].append(np.asarray(act(info)))
+            *_, info = env.step(plans[-1][-1])
+    env.restore(start)
+    costs = score(model, model.start(observation, 0), np.array(plans), Scoring(objective), seed=0)
+    assert costs.argmin() == 0 and costs[0] < 0.06 < costs[1:].min()
