@@ -150,4 +150,5 @@ def _read(path: Path, image_size: tuple[int, int]) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"frames: got no file {path}, expected a picture; correct the path")
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB").resize((image_size[1], image_size[0])))
+        size = (image_size[1], image_size[0])
+        return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))  # the mean of what a pixel covers
