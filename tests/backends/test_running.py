@@ -9,6 +9,7 @@ import tiny_predict
 import tiny_wan
 import torch
 from diffusers import FirstBlockCacheConfig
+from diffusers.hooks import HookRegistry, ModelHook
 
 import worldmodel
 from worldmodel.backends.attention import attend, check_kernel
@@ -31,9 +32,8 @@ def folders(tmp_path_factory):
 
 def told(folders, kind, **settings):
     model = worldmodel.load(folders / kind, device="cpu", guardrail="none", running=Running(**settings))
-    prompts = {"predict": tiny_predict.embeddings(1), "cosmos3": "a red ball", "wan": torch.randn(1, 5, tiny_wan.TEXT)}
-    if kind == "wan":
-        torch.manual_seed(0)
+    words = torch.randn(1, 5, tiny_wan.TEXT, generator=torch.Generator().manual_seed(0))
+    prompts = {"predict": tiny_predict.embeddings(1), "cosmos3": "a red ball", "wan": words}
     return model.conditioned(
         prompt=prompts[kind], guidance={"predict": 0.0}.get(kind, 1.0), image_size=SIZE, num_frames=FRAMES
     )
@@ -59,6 +59,21 @@ def test_compiled_blocks_and_a_named_kernel_change_nothing(folders, kind, monkey
     assert off(latents(told(folders, kind, compile=True)), plain) < 1e-4
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "one for all blocks"
     assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_wan_is_compiled_and_takes_a_kernel_and_eight_bits(folders, monkeypatch):
+    plain = latents(told(folders, "wan"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    assert off(latents(told(folders, "wan", attention="native", compile=True)), plain) < 1e-4
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+    assert 1e-5 < off(latents(told(folders, "wan", memory=("fp8",))), plain) < 0.5
+
+
+def test_eight_bit_weights_of_cosmos_3_change_little(folders):
+    small = told(folders, "cosmos3", memory=("fp8",))
+    assert 1e-5 < off(latents(small), latents(told(folders, "cosmos3"))) < 0.5
 
 
 def test_eight_bit_weights_are_kept_in_eight_bits_and_change_little(folders):
@@ -146,6 +161,17 @@ def test_caches_of_diffusers_which_would_do_nothing_are_refused():
 
     with pytest.raises(ValueError, match=r"got blocks with hooks of diffusers \(fbc_"):
         Cosmos3Network(network)
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks"), [("predict", "transformer_blocks"), ("cosmos3", "layers"), ("wan", "blocks")]
+)
+def test_hooks_that_were_put_on_blocks_later_are_refused_too(folders, kind, blocks):
+    model = told(folders, kind)
+    transformer = model.backend.transformers[0] if kind == "wan" else model.backend.transformer
+    HookRegistry.check_if_exists_or_initialize(getattr(transformer, blocks)[1]).register_hook(ModelHook(), "mine")
+    with pytest.raises(ValueError, match=r"got blocks with hooks of diffusers \(mine\)"):
+        latents(model)
 
 
 def test_wrong_results_of_a_kernel_are_found(monkeypatch):

@@ -25,7 +25,7 @@ from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
 from worldmodel.backends.licences import Guardrail
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
-from worldmodel.backends.running import Running, fit_clips
+from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
 from worldmodel.sampling.plan import is_number
 from worldmodel.sampling.schedules import flow_sigmas
@@ -174,6 +174,7 @@ class ReleasedCosmos25(Cosmos25Backend):
     ) -> VideoDenoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W), k from 0 to 2."""
         refuse_actions(self, actions)
+        check_hooks(self.transformer.transformer_blocks)
         known = given.shape[2]
         if known not in GIVEN_LATENTS:
             raise ValueError(

@@ -30,7 +30,7 @@ from worldmodel.backends.cosmos3_network import Cosmos3Network, Text
 from worldmodel.backends.licences import Guardrail
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
-from worldmodel.backends.running import Running, fit_clips
+from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.plan import is_number
 from worldmodel.sampling.schedules import flow_sigmas
@@ -294,6 +294,7 @@ class Cosmos3Backend:
         self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None
     ) -> Cosmos3Denoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W); with actions (B, n, A) k must be 1."""
+        check_hooks(self.transformer.layers)
         text, negative = self._read_texts()
         embedded = self._embedded_actions(given, actions)
         conditions = Conditions(text, float(self.recipe.fps), negative, self.guidance, embedded)

@@ -97,7 +97,7 @@ class Running:
         """A transformer where and as its weights are to be kept."""
         if self._saves("fp8"):
             transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype)
-            _must(_share(transformer, torch.float8_e4m3fn) > 0.5, "fp8", transformer)
+            _must(_share(transformer, torch.float8_e4m3fn) > 0, "fp8", transformer)
         if not self._saves("offload"):
             return transformer.to(device)
         transformer.enable_group_offload(
@@ -158,12 +158,16 @@ def fit_clips(
 
 
 def check_hooks(blocks: nn.ModuleList) -> None:
-    """Refuse hooks on whole blocks, such as diffusers' caches set: evaluations here go through a block's parts."""
+    """Refuse hooks on whole blocks, such as diffusers' caches and block-wise offload set.
+
+    Evaluations of Cosmos go through a block's parts, where they are never called; those of Wan have both branches of
+    the guidance in one pass, and would find what another rollout left behind.
+    """
     found = sorted(set().union(*(_hooks(block) for block in blocks)))
     if found:
         raise ValueError(
             f"transformer: got blocks with hooks of diffusers ({', '.join(found)}), expected none, because they would "
-            "have no effect; use worldmodel.backends.running.Running instead"
+            "have no effect, or a wrong one; use worldmodel.backends.running.Running instead"
         )
 
 

@@ -21,7 +21,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe, check_size
-from worldmodel.backends.running import Running, fit_clips
+from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.backends.wan import TRAINING_STEPS, Expert, Text, WanDenoiser, first_frame_channels
@@ -222,6 +222,8 @@ class WanBackend:
     ) -> WanDenoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W), k at most 1, and frames."""
         refuse_actions(self, actions)
+        for each in self.transformers:
+            check_hooks(each.blocks)
         known, takes = given.shape[2], self.kind.given_latents
         if known not in takes:
             raise ValueError(
