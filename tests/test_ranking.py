@@ -52,6 +52,25 @@ def test_an_expert_succeeds_in_both_worlds_and_the_judge_sees_it(outcomes):
         assert expert == [True] * 3
 
 
+def test_stages_are_seen_in_every_frame_of_mujoco():
+    """What is held long enough and let go before the chunk ends was held."""
+
+    class DropAtOnce(GradedPolicy):
+        def infer(self, observation):
+            actions = super().infer(observation)["actions"]
+            if self._time > 1.2:
+                actions[8:, 3] = 0.1
+            return {"actions": actions}
+
+    policies = {"drop": lambda family, scene, n, seed: DropAtOnce(family, scene, n)}
+    model = random_robots(size=64, num_frames=17)
+    told = rank(
+        model, "worldmodel/Grasp-v0", policies, scenes=1, num_frames=33, rows={"m": {"steps": 1}}, progress=False
+    )
+    true, judged = (next(each for each in told if each.world == world) for world in (MUJOCO, "judge on MuJoCo"))
+    assert true.stages == judged.stages == dict.fromkeys(("reach", "lift", "hold", "success"), True)
+
+
 def test_the_summary_says_it_all(outcomes, tmp_path):
     summary = summarise(outcomes)
     assert summary["scenes"] == 3 and summary["policies"]["broken"][MUJOCO]["errors"] == 3

@@ -105,7 +105,7 @@ def rank(
             observation, _ = inner.reset(seed=number)
             start = _start(inner, observation)
             for name, maker in policies.items():
-                outcomes += _in_mujoco(ChunkActions(inner, n), name, maker, number, start)
+                outcomes += _in_mujoco(inner, n, name, maker, number, start)
                 bar.update()
                 starts.append((number, name, start, maker))
         frames = inner.num_frames - 1  # type: ignore[attr-defined]
@@ -124,10 +124,10 @@ def _start(env: Any, observation: Mapping[str, np.ndarray]) -> Start:
     return Start(np.array(observation["pixels"]), beside, readout_for(env), env.scene)
 
 
-def _in_mujoco(env: ChunkActions, name: str, maker: Maker, number: int, start: Start) -> list[Outcome]:
-    """The true outcome, and what the judge makes of the same pictures."""
-    family, names = env.unwrapped.family, _stages(start.readout)  # type: ignore[attr-defined]
-    policy, error = _made(maker, family, start, env.n, number)
+def _in_mujoco(env: Any, n: int, name: str, maker: Maker, number: int, start: Start) -> list[Outcome]:
+    """The true outcome, looked at in every frame, and what the judge makes of the same pictures."""
+    names = _stages(start.readout)
+    policy, error = _made(maker, env.family, start, n, number)
     if policy is None:
         return [Outcome(world, name, number, dict.fromkeys(names, False), error) for world in (MUJOCO, JUDGED)]
     true = run_episode(env, policy, seed=number, stages=names)
