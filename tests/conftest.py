@@ -8,10 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # known_models, for the tests of every folder
 os.environ.setdefault("MUJOCO_GL", "egl")
-# The models of the tests are small: more threads cost more than they bring, and test processes share the cores.
-os.environ.setdefault(
-    "OMP_NUM_THREADS",
-    str(max(1, min(4, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))),
+# The models of the tests are small: more threads cost more than they bring, and test processes share the cores. Workers
+# inherit what the process that starts them was given, so theirs is set anew.
+os.environ["OMP_NUM_THREADS"] = (
+    str(max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])))
+    if "PYTEST_XDIST_WORKER_COUNT" in os.environ
+    else os.environ.get("OMP_NUM_THREADS", str(min(4, os.cpu_count() or 1)))
 )
 
 import pytest
