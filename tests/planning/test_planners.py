@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from worldmodel.actions import ActionSpec
+from worldmodel.planning import search as search_module
 from worldmodel.planning.budget import Budget, Meter
 from worldmodel.planning.cem import CEM
 from worldmodel.planning.draws import Draws, coloured
@@ -125,20 +126,23 @@ def test_a_budget_of_evaluations_is_kept():
     assert plan.evaluations == 48 and plan.candidates == 16 and not plan.complete
 
 
-def test_a_deadline_returns_the_best_so_far():
+def test_a_deadline_returns_the_best_so_far(monkeypatch):
     now = [0.0]
     planner = CEM(10, 50, elites=4)
     meter = Meter(Budget(seconds=5.0), 1, clock=lambda: now[0])
     meter.longest, now[0] = 2.0, 3.5
     assert not meter.in_time()
-    import time
+    now[0] = 0.0
+    monkeypatch.setattr(search_module, "Meter", lambda budget, price: Meter(budget, price, clock=lambda: now[0]))
 
     def slow(actions):
-        time.sleep(0.02)
+        now[0] += 0.02
         return distance(actions)
 
-    plan = search(planner, SPACE, slow, seed=0, budget=Budget(seconds=0.2), batch_size=5)
-    assert not plan.complete and plan.seconds < 0.25 and np.isfinite(plan.cost)
+    plan = search(planner, SPACE, slow, seed=0, budget=Budget(seconds=0.19), batch_size=5)
+    assert not plan.complete and plan.candidates == 45 and np.isfinite(plan.cost)
+    hurried = search(planner, SPACE, slow, seed=0, budget=Budget(seconds=1e-6), batch_size=5)
+    assert hurried.candidates == 5 and np.isfinite(hurried.cost), "one batch is always evaluated"
 
 
 @pytest.mark.parametrize(

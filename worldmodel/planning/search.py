@@ -84,7 +84,7 @@ def search(
     with tqdm(total=planner.iterations * planner.candidates, desc="plan", disable=not progress) as bar:
         for iteration in range(planner.iterations):
             count = meter.affordable(planner.candidates)
-            if count < 1 or not meter.in_time():
+            if count < 1 or (tried and not meter.in_time()):
                 complete = False
                 break
             knots = planner.propose(state, Draws(seed, step, iteration), count)
