@@ -144,7 +144,7 @@ class Chain:
     x0: Tensor  # (B, C, ...) the model's prediction for it
     sigma: float
     free: Tensor  # (B, 1, ...) bool: places that are not pinned
-    total: Tensor  # (B,) int64: how many
+    total: Tensor  # (B,) int64: how many; -1 for none: such a sample stops at once
     active: Tensor  # (B,) bool: samples that have not stopped
     used: Tensor  # (B,) int64: evaluations of each sample beyond the first
     iteration: int = 0  # iterations made
@@ -156,6 +156,7 @@ class Chain:
         free = torch.ones_like(x0[:, :1], dtype=torch.bool) if pinned is None else ~pinned.expand_as(x0[:, :1])
         active = torch.ones(len(x), dtype=torch.bool, device=x.device)
         total = free.flatten(1).sum(dim=1)
+        total = total.masked_fill_(total == 0, -1)
         return cls(x, x0, sigma, free, total, active, torch.zeros_like(active, dtype=torch.int64))
 
     def goes_on(self, refine: PredictPerturb) -> bool:
@@ -189,8 +190,7 @@ class Chain:
         keep = certain | ~self.active.view(-1, *[1] * (certain.ndim - 1))
         active = self.active
         if refine.stop_fraction is not None:
-            settled = (certain & self.free).flatten(1).sum(dim=1)
-            # A sample without free places has settled, too.
-            active = active & (settled <= refine.stop_fraction * self.total) & (self.total > 0)
+            settled = torch.count_nonzero(certain & self.free, dim=tuple(range(1, certain.ndim)))
+            active = active & (settled <= refine.stop_fraction * self.total)
         x, x0 = torch.where(keep, self.x, perturbed), torch.where(keep, self.x0, predicted)
         return replace(self, x=x, x0=x0, active=active, used=self.used + self.active, iteration=k, certain=certain)
