@@ -7,7 +7,7 @@ which robot moves by which numbers do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,16 @@ def check_bounds(spec: ActionSpec) -> None:
         raise ValueError(
             f"action_spec: got bounds {spec.low} to {spec.high}, expected finite ones with room between them; "
             "rescale the actions, e.g. with gymnasium.wrappers.RescaleAction"
+        )
+
+
+def check_room(domains: Sequence[Domain], width: int) -> None:
+    """Refuse robots whose numbers together are more than a network reads."""
+    used = sum(len(domain.slots) for domain in domains)
+    if used > width:
+        raise ValueError(
+            f"data: got {used} numbers of actions of {', '.join(domain.name for domain in domains)}, expected up to "
+            f"{width} in all; train on fewer robots"
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worldmodel.planning.draws import Draws
-from worldmodel.planning.planner import Search, check_counts, check_elites, elites
+from worldmodel.planning.planner import Search, check_counts, check_elites, elites, fitted
 from worldmodel.planning.space import shifted
 
 
@@ -58,10 +58,7 @@ class ICEM:
         chosen = knots[elites(costs, self.elites)]
         if len(chosen) == 0:
             return state
-        stay, spread = self.momentum, chosen.std(axis=0) if len(chosen) > 1 else state.std
-        mean = stay * state.mean + (1.0 - stay) * chosen.mean(axis=0)
-        std = stay * state.std + (1.0 - stay) * spread
-        return replace(state, mean=mean, std=std, kept=chosen[: round(self.keep * self.elites)])
+        return replace(fitted(state, chosen, self.momentum), kept=chosen[: round(self.keep * self.elites)])
 
     def following(self, state: Search, knots: int) -> Search:
         """Begin with what is left of the mean and of the kept elites, as widely as the first time."""

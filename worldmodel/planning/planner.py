@@ -5,7 +5,7 @@ Throughout, K is the number of candidates, M that of knots, A that of numbers of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +69,13 @@ def elites(costs: np.ndarray, count: int) -> np.ndarray:
     """Indices of the ``count`` lowest costs, the lowest first; fewer where fewer are finite."""
     order = np.argsort(costs, kind="stable")[:count]
     return order[np.isfinite(costs[order])]
+
+
+def fitted(state: Search, chosen: np.ndarray, momentum: float) -> Search:
+    """The Gaussian fitted to chosen candidates (E, M, A), E at least 1; a share ``momentum`` of the old one stays."""
+    spread = chosen.std(axis=0) if len(chosen) > 1 else state.std
+    mean = momentum * state.mean + (1.0 - momentum) * chosen.mean(axis=0)
+    return replace(state, mean=mean, std=momentum * state.std + (1.0 - momentum) * spread)
 
 
 def check_counts(candidates: int, iterations: int, std: float) -> None:

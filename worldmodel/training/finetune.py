@@ -27,7 +27,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from worldmodel.actions import ActionSpec
-from worldmodel.backends.domains import differences
+from worldmodel.backends.domains import check_room, differences
 from worldmodel.backends.families import load_backend
 from worldmodel.backends.protocol import Backend
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
@@ -325,22 +325,12 @@ def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
     specs = [each.spec for each in sets if each.spec is not None]
     if recipe.domains:
         backend.recipe = dataclasses.replace(recipe, domains=domains_of(sets, recipe.domains))
-        _check_room(backend)
+        check_room(backend.recipe.domains, only_transformer(backend).config.action_dim)
     elif specs and backend.action_spec is not None:
         different = [phrase for spec in specs for phrase in differences(backend.action_spec, spec)]
         if different:
             raise ValueError(f"data: got actions with {different[0]}; convert them to those of {recipe.name}")
     return backend if not backend.from_text else backend.conditioned(guidance=0.0)
-
-
-def _check_room(backend: Backend) -> None:
-    width = only_transformer(backend).config.action_dim
-    used = sum(len(domain.slots) for domain in backend.recipe.domains)
-    if used > width:
-        raise ValueError(
-            f"data: got {used} numbers of actions of {', '.join(each.name for each in backend.recipe.domains)}, "
-            f"expected up to {width} in all; train on fewer robots"
-        )
 
 
 def _made_trainable(transformer: nn.Module, settings: FinetuneSettings) -> Trained:

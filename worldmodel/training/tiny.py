@@ -16,7 +16,7 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
-from worldmodel.backends.domains import Domain
+from worldmodel.backends.domains import Domain, check_room
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
 from worldmodel.training.card import write_card
@@ -172,12 +172,7 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Sequence[Dom
         )
     check_size((height, width), settings.frames)
     domains = domains_of(sets, known)
-    used = sum(len(domain.slots) for domain in domains)
-    if used > ACTION_DIM:
-        raise ValueError(
-            f"data: got {used} numbers of actions of {', '.join(domain.name for domain in domains)}, expected up to "
-            f"{ACTION_DIM} in all; train on fewer robots"
-        )
+    check_room(domains, ACTION_DIM)
     return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains)
 
 
