@@ -144,7 +144,7 @@ class Chain:
     x0: Tensor  # (B, C, ...) the model's prediction for it
     sigma: float
     free: Tensor  # (B, 1, ...) bool: places that are not pinned
-    total: Tensor  # (B,) int64: how many; -1 for none: such a sample stops at once
+    total: Tensor  # (B,) float32: how many; -inf for none, which have all settled
     active: Tensor  # (B,) bool: samples that have not stopped
     used: Tensor  # (B,) int64: evaluations of each sample beyond the first
     iteration: int = 0  # iterations made
@@ -155,8 +155,8 @@ class Chain:
         """The chain after the first prediction; ``pinned`` bool expands to (B, 1, ...)."""
         free = torch.ones_like(x0[:, :1], dtype=torch.bool) if pinned is None else ~pinned.expand_as(x0[:, :1])
         active = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        total = free.flatten(1).sum(dim=1)
-        total = total.masked_fill_(total == 0, -1)
+        total = free.flatten(1).sum(dim=1).float()
+        total = total.masked_fill_(total == 0, -torch.inf)
         return cls(x, x0, sigma, free, total, active, torch.zeros_like(active, dtype=torch.int64))
 
     def goes_on(self, refine: PredictPerturb) -> bool:
