@@ -53,8 +53,8 @@ class AutoencoderSettings:
 
     stages: tuple[Stage, ...] = (
         Stage(frames=1, height=32, width=32, batch=64, steps=2200),
-        Stage(frames=9, height=64, width=32, batch=4, steps=3000),
-        Stage(frames=17, height=64, width=64, batch=2, steps=800),
+        Stage(frames=9, height=64, width=32, batch=4, steps=4000),
+        Stage(frames=17, height=64, width=64, batch=2, steps=1200),
     )
     learning_rate: float = 1.5e-3  # peak, after the warm-up; falls to zero along a cosine
     warmup_steps: int = 100
