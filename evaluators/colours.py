@@ -23,10 +23,10 @@ class Appearance:
     """An object's colour against the background, learned from the first frame."""
 
     direction: np.ndarray  # (3,) float32, unit chroma of the object
-    across: np.ndarray  # (3,) float32, unit chroma perpendicular to it
-    background: np.ndarray  # (H, W) float32, chroma of the empty scene along the object's
-    background_across: np.ndarray  # (H, W) float32, and across it
-    strength: float  # grey levels, typical chroma of the object along its direction
+    along: np.ndarray  # (3,) float32, the same, over the object's typical chroma in grey levels
+    across: np.ndarray  # (3,) float32, perpendicular to it, HUE_PENALTY over the same
+    background: np.ndarray  # (H, W) float32, the empty scene in ``along``
+    background_across: np.ndarray  # (H, W) float32, the empty scene in ``across``
 
 
 def empty_scene(image: np.ndarray, covered: np.ndarray) -> np.ndarray:
@@ -53,8 +53,9 @@ def learn(image: np.ndarray, mask: np.ndarray, empty: np.ndarray, name: str) -> 
         )
     direction = colour / strength
     across = np.cross(direction, np.ones(3) / np.sqrt(3.0)).astype(np.float32)
+    along, across = direction / np.float32(strength), across * np.float32(HUE_PENALTY / strength)
     background = empty.astype(np.float32)
-    return Appearance(direction, across, _along(background, direction), _along(background, across), strength)
+    return Appearance(direction, along, across, _in(background, along), _in(background, across))
 
 
 def membership(frame: np.ndarray, *looks: Appearance) -> list[np.ndarray]:
@@ -68,14 +69,11 @@ def membership(frame: np.ndarray, *looks: Appearance) -> list[np.ndarray]:
 
 
 def _membership(pixels: np.ndarray, looks: Appearance) -> np.ndarray:
-    along, across = _along(pixels, looks.direction), _along(pixels, looks.across)
+    member, across = _in(pixels, looks.along), _in(pixels, looks.across)
     cv2.absdiff(across, looks.background_across, dst=across)
-    across *= HUE_PENALTY
-    along -= looks.background
-    along -= across
-    np.maximum(along, 0.0, out=along)
-    along /= looks.strength
-    return along
+    member -= looks.background
+    member -= across
+    return np.maximum(member, 0.0, out=member)
 
 
 def unshade(members: np.ndarray, region: np.ndarray) -> np.ndarray:
@@ -94,6 +92,6 @@ def _chroma(image: np.ndarray) -> np.ndarray:
     return image - image.mean(axis=-1, keepdims=True)
 
 
-def _along(pixels: np.ndarray, direction: np.ndarray) -> np.ndarray:
+def _in(pixels: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Chroma (H, W) float32 of (H, W, 3) float32 in a direction without grey part, so that grey falls out."""
     return cv2.transform(pixels, direction[None])  # several times as fast as NumPy's product

@@ -14,6 +14,7 @@ MIN_FALL = 0.02  # of the picture's height: what has not fallen this far has not
 MIN_JUMP = 0.4  # of the landing speed: what keeps more than the rest of it has not landed
 MIN_GAIN = 1.0  # squared tolerances by which landing must explain the path better than going on
 STEP = 0.02  # frames between candidate times
+FIRST_STEP = 0.1  # the same at first, when the landing is only placed
 REACH = 0.75  # frames by which a refit may move the landing
 REFITS = 3  # the frames to explain depend on the landing that they give
 
@@ -58,7 +59,7 @@ def find_landing(
         fall = _Path(path, start * fps)
         if fall.times.size < 4 or fall.values.max() < min_fall:
             continue
-        when = np.arange(1.0, len(path) - 2.0 - fall.start, STEP)
+        when = np.arange(1.0, len(path) - 2.0 - fall.start, FIRST_STEP)
         score = fall.misfit(when, min_fall) / min(tolerance, SMALL_FALL * fall.values.max()) ** 2
         score = fall.count(when + AFTER) - score
         if np.isfinite(score.max(initial=-np.inf)) and (best is None or score.max() > best[0]):

@@ -19,7 +19,7 @@ OwnRateScorer = Callable[
 CEILINGS = {
     "replay": "the true video",
     "h264": "the true video through H.264 and back",
-    "autoencoder": "the true video through the model's autoencoder and back",
+    "autoencoder": "the true video through the embedded autoencoder and back: a ceiling of what that has learned",
 }
 CONTROLS = {
     "frozen": "the first frame, held",
@@ -41,6 +41,11 @@ CONTROLS = {
     "knock_off": "the object falls off the table",
     "flat": "the first frame, moved by the camera like a picture on a wall",
     "forgotten": "half-way the scene becomes another one",
+    "picture_alone": "the same video whatever the size, mass and gravity that the picture does not tell",
+    "one_duration": "gravity such that every fall takes as long",
+    "heavier_faster": "gravity grows with the object's mass",
+    "prior": "one video for each of many sizes drawn from what the picture leaves open",
+    "one_future": "as many copies of one video, of one size",
 }
 
 

@@ -18,7 +18,7 @@ from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.drift import background_drift
 from worldmodel.evaluators.fidelity import mean_absolute_error, psnr_db, ssim_map
 from worldmodel.evaluators.metrics import Evaluator, Metric
-from worldmodel.evaluators.motion import compare_motion, moving_flow
+from worldmodel.evaluators.motion import motion_scores
 from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.regions import background, changed, still
 from worldmodel.evaluators.reprojection import reprojection
@@ -177,7 +177,7 @@ def score_scene(video: np.ndarray, truth: Truth, cameras: Sequence[Camera] | Non
         saturation_drift=saturation,
         luminance_drift=luminance,
         contrast_drift=contrast,
-        **compare_motion(moving_flow(grey), true.flow),
+        **motion_scores(grey, true_grey),
         **_score_reprojection(video, truth, cameras, quiet),
         **_score_revisits(video, truth, cameras, scenery),
         vbench_temporal_flickering=temporal_flickering(video),
@@ -205,13 +205,12 @@ class _TruePicture:
     changes: np.ndarray  # (T, H, W) bool, differs from the first frame
     still: np.ndarray  # (H, W) bool, background that never changes
     grey: np.ndarray  # (T, H, W) uint8
-    flow: list[np.ndarray]  # T - 1 of (H, W, 2) px
 
 
 @once_a_truth
 def _true_picture(truth: Truth) -> _TruePicture:
     scenery, changes, grey = background(truth), changed(truth.video), _grey(truth.video)
-    return _TruePicture(scenery, changes, still(scenery, changes), grey, moving_flow(grey))
+    return _TruePicture(scenery, changes, still(scenery, changes), grey)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,6 +8,8 @@ there: a change of tone is one map of colours for the whole picture, an object i
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -73,10 +75,11 @@ def flicker(video: np.ndarray, reference: np.ndarray, region: np.ndarray) -> flo
 
     d is the change from one frame to the next; the reference's own is no flicker, and to lack it is.
     """
-    error = video.astype(np.int16) - reference
     both = (region[1:] & region[:-1]).view(np.uint8)
     count = 3 * int(both.sum())
     if count == 0:
         return float("nan")
-    total = sum(cv2.norm(error[t + 1], error[t], cv2.NORM_L1, mask=mask) for t, mask in enumerate(both))
+    errors = (np.subtract(*frames, dtype=np.int16) for frames in zip(video, reference, strict=True))
+    changes = zip(itertools.pairwise(errors), both, strict=True)
+    total = sum(cv2.norm(after, before, cv2.NORM_L1, mask=mask) for (before, after), mask in changes)
     return float(total / count)

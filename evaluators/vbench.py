@@ -32,7 +32,7 @@ def dynamic_degree_dis(video: np.ndarray, fps: float) -> bool:
     flows = dis_flow(zip(frames[:-1], frames[1:], strict=True))
     threshold = max(1.0, SAMPLED_FPS / fps) * 6.0 * min(video.shape[1:3]) / 256.0
     moving = sum(_strongest(flow) > threshold for flow in flows)
-    return bool(flows) and moving >= round(4 * len(frames) / 16)
+    return len(frames) > 1 and moving >= round(4 * len(frames) / 16)
 
 
 def _strongest(flow: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from worldmodel import certified_laws
 from worldmodel.collect import _make_env, collect, environment_id, episode_name
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
@@ -29,6 +31,7 @@ from worldmodel.truth import Truth
 
 if TYPE_CHECKING:
     from worldmodel.envs.scene_env import SceneEnv
+    from worldmodel.model import WorldModel
 
 SEED = 4_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
@@ -51,7 +54,6 @@ class Course:
         options: of the environment.
         fps, num_frames: of a clip; the family's defaults if None.
         depth: whether depth is recorded, and the camera's way with it.
-        embedded: whether the embedded model knows these clips, so that its autoencoder is a ceiling.
         judged: whether there is a judge of success, whose sensitivity and specificity are certified too.
     """
 
@@ -63,13 +65,12 @@ class Course:
     fps: float | None = None
     num_frames: int | None = None
     depth: bool = False
-    embedded: bool = False
     judged: bool = False
 
 
 OF_FALLS = (*COMMON, "linear", "half_gravity", "double_gravity")
 COURSES = {
-    "free fall": Course("free-fall", "worldmodel/FreeFall-v0", OF_FALLS, embedded=True),
+    "free fall": Course("free-fall", "worldmodel/FreeFall-v0", OF_FALLS),
     "gripper fall": Course(
         "free-fall",
         "worldmodel/FreeFall-v0:gripper",
@@ -125,21 +126,29 @@ def run_certify(
     Raises:
         ValueError: an unknown family, too few scenes, or ``out`` holds something else.
     """
-    families = list(families) or list(COURSES)
-    unknown = [name for name in families if name not in COURSES]
+    known = (*COURSES, certified_laws.NAME)
+    families = list(families or known)
+    unknown = [name for name in families if name not in known]
     if unknown:
-        raise ValueError(f"families: got {unknown[0]!r}, expected some of {', '.join(COURSES)}; correct the name")
+        raise ValueError(f"families: got {unknown[0]!r}, expected some of {', '.join(known)}; correct the name")
+    if image_size % 16:
+        raise ValueError(
+            f"image_size: got {image_size}, expected a multiple of 16, which the autoencoder can take; try 64 or 128"
+        )
     if scenes < 2:
         raise ValueError(f"scenes: got {scenes}, expected at least 2 (a control needs another scene); ask for more")
     if out.exists() and any(out.iterdir()) and not (out / "certificate").is_dir():
         raise ValueError(f"out: got {out}, which holds something else, expected a new folder; choose another")
     (out / "certificate").mkdir(parents=True, exist_ok=True)
-    parts = {name: _certify_family(name, out, scenes, image_size, workers) for name in families}
+    parts = {}
+    for name in families:
+        certify_part = _certify_laws if name == certified_laws.NAME else _certify_family
+        parts[name] = certify_part(name, out, scenes, image_size, workers)
     document = plain(
         {
             "scenes": scenes,
             "drawn": {name: part.drawn for name, part in parts.items()},
-            "options": {name: dict(COURSES[name].options) for name in parts},
+            "options": {name: part.options for name, part in parts.items()},
             "seed": SEED,
             "image_size": image_size,
             "declarations": [each.to_dict() for part in parts.values() for each in part.declarations],
@@ -160,6 +169,7 @@ def run_certify(
 class _Part:
     """What the certificate says of one family."""
 
+    options: dict[str, Any]  # of the environment
     drawn: int  # scenes
     declarations: list[Declaration]
     withdrawn: list[dict[str, str]]
@@ -185,7 +195,17 @@ def _certify_family(name: str, out: Path, scenes: int, image_size: int, workers:
         _, judges[f"{name}, through H.264"] = certify_judge(name, verdicts["h264"])
         declarations += declared
     withdrawn = [{"family": name, **each.to_dict()} for each in family_of(course.judged_as).withdrawn]
-    return _Part(drawn, declarations, withdrawn, judges, summarise(evaluator, scores))
+    return _Part(dict(course.options), drawn, declarations, withdrawn, judges, summarise(evaluator, scores))
+
+
+def _certify_laws(name: str, out: Path, scenes: int, image_size: int, workers: int | None) -> _Part:
+    folder = _scores_folder(out / name.replace(" ", "_"))
+    seeds = range(SEED, SEED + scenes)
+    jobs = [(folder, seed, image_size) for seed in seeds if not _path(folder, str(seed)).exists()]
+    _finish(certified_laws.score_laws, jobs, f"certify {name}", scenes, workers)
+    times = certified_laws.read_times(certified_laws.read_rows(folder, seeds))
+    declarations = certified_laws.certify_laws(times, np.random.default_rng(BOOTSTRAP_SEED))
+    return _Part(dict(certified_laws.OPTIONS), scenes, declarations, [], {}, certified_laws.law_table(times))
 
 
 def _missing(wanted: int, drawn: int, least: int) -> int:
@@ -202,6 +222,7 @@ def clips(
     """Name and video of every ceiling and control of a true clip; ``other`` is a clip of another scene."""
     yield "replay", truth.video
     yield "h264", through_h264(truth.video, truth.fps)
+    yield "autoencoder", _embedded_model().reconstruct(truth.video[None])[0]
     makers = _makers(truth, other, env, rng)
     for kind in course.controls:
         yield kind, makers[kind]()
@@ -249,8 +270,6 @@ def _score_course(
 ) -> dict[str, list]:
     """Kind of clip -> one score a scene, of so many scenes from the ``first`` on."""
     clips = _record(course, folder, first, scenes, image_size, workers)
-    if course.embedded:
-        _reconstruct(folder, [key for _, key in clips])
     scored = _scores_folder(folder)
     others = clips[1:] + clips[:1]
     jobs = [
@@ -302,11 +321,9 @@ def _score_scene(course: Course, scored: Path, clip: tuple[Path, str], other: tu
     store, key = clip
     truth, strange = (EpisodeStore.open(path, "truth").read_truth(name) for path, name in (clip, other))
     rng = np.random.default_rng([SEED, *key.encode()])
-    made = dict(clips(course, truth, strange, _env_of(store), rng))
-    if course.embedded:
-        made["autoencoder"] = EpisodeStore.open(store.with_name("autoencoder"), "rollout").array(key, "video").data
+    made = clips(course, truth, strange, _env_of(store), rng)
     score = evaluator_of(course.judged_as).score
-    row = {kind: plain(score(video, truth).to_dict()) for kind, video in made.items()}
+    row = {kind: plain(score(video, truth).to_dict()) for kind, video in made}
     write_results(_score_of(scored, clip), row)
 
 
@@ -334,13 +351,15 @@ def _env_of(store: Path) -> SceneEnv:
     return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
 
 
-def _reconstruct(folder: Path, keys: list[str]) -> None:
-    import worldmodel
-    from worldmodel.imagine import reconstruct
+@functools.lru_cache(maxsize=1)
+def _embedded_model() -> WorldModel:
+    import torch
 
-    reconstruct(
-        worldmodel.load("tiny"), EpisodeStore.open(folder / "truth", "truth"), folder / "autoencoder", keys=keys
-    )
+    import worldmodel
+
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # beside this process there is one for every other core
+    return worldmodel.load("tiny", "cpu")
 
 
 def _path(folder: Path, key: str) -> Path:
@@ -362,12 +381,13 @@ def _scores_folder(folder: Path) -> Path:
 @functools.lru_cache(maxsize=1)
 def _code() -> str:
     """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
-    from worldmodel import evaluators
+    from worldmodel import backends, evaluators
 
-    modules = ("certify.py", "grasp_controls.py", "grasp_judge.py", "traversal_controls.py")
+    modules = ("certify.py", "certified_laws.py", "grasp_controls.py", "grasp_judge.py", "traversal_controls.py")
     judging = sorted(Path(evaluators.__path__[0]).glob("*.py"))
     sources = [path for path in judging if not path.name.startswith(PRESENTING)]
     sources += [Path(__file__).with_name(name) for name in modules]
+    sources += sorted(Path(backends.__path__[0]).glob("tiny/vae/*"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 

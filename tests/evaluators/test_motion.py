@@ -36,7 +36,7 @@ def test_the_true_video_is_right_and_a_frozen_one_has_all_the_error():
 
 
 def test_motion_is_that_of_the_changing_part_of_the_square():
-    length = np.linalg.norm(moving_flow(TRUE)[2], axis=-1)
+    length = np.linalg.norm(list(moving_flow(TRUE))[2], axis=-1)
     assert np.median(length[length > 0]) == pytest.approx(4.0, abs=0.3)
     assert (length > 0).mean() == pytest.approx((32 + 4) * (36 + 4) / 128**2, rel=0.1)  # 2 px around
 
