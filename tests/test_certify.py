@@ -114,7 +114,7 @@ def test_a_room_has_controls_that_know_its_camera():
     truth, other = (env.record(seed=seed, depth=True) for seed in (0, 1))
     env.close()
     made = dict(command.clips(COURSES["room"], truth, other, env, np.random.default_rng(0)))
-    assert {"replay", "h264", *COURSES["room"].controls} == set(made)
+    assert {"replay", "h264", "autoencoder", *COURSES["room"].controls} == set(made)
     assert all(video.shape == truth.video.shape and video.dtype == np.uint8 for video in made.values())
     with pytest.raises(ValueError, match=r"truth.depth: got none, expected .* record it"):
         camera_truth(dataclasses.replace(truth, depth=None))
@@ -123,6 +123,8 @@ def test_a_room_has_controls_that_know_its_camera():
 def test_bad_requests_are_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="families: got 'pool', expected some of free fall"):
         run_certify(tmp_path / "new", families=["pool"])
+    with pytest.raises(ValueError, match="image_size: got 60, expected a multiple of 16"):
+        run_certify(tmp_path / "new", image_size=60)
     with pytest.raises(ValueError, match="scenes: got 1"):
         run_certify(tmp_path / "new", scenes=1)
     (tmp_path / "something").write_text("else")

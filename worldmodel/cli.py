@@ -274,8 +274,8 @@ def certify(
 
     Args:
         out: folder of the clips, the scores and the certificate; an interrupted run is continued.
-        families: "free fall", "gripper fall", "several falls", "grasp", "graph agent", "graph flood", "maze", "room";
-            all if not given.
+        families: "free fall", "gripper fall", "several falls", "grasp", "graph agent", "graph flood", "maze", "room",
+            "laws of falls"; all if not given.
         scenes: how many a family; up to four times as many are drawn until numbers that few have are in as many.
         image_size: height and width in pixels.
         json: also write the certificate's JSON here.

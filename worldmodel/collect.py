@@ -8,18 +8,13 @@ import errno
 import functools
 import importlib.metadata
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from worldmodel.processes import finish
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.format import as_json
 
@@ -97,10 +92,10 @@ def collect(
     recipe, policies = _prepare(out, env, clip, as_json("options", dict(options or {})), policies, depth)
     store = EpisodeStore.create(out, "truth", settings=recipe.settings, exist="resume")
     missing = [each for each in plan(episodes, seed, policies) if each.key not in store]
-    blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
+    jobs = [(recipe, missing[first : first + BLOCK]) for first in range(0, len(missing), BLOCK)]
     with tqdm(total=episodes, initial=episodes - len(missing), desc="MuJoCo", unit="clip") as progress:
         try:
-            with contextlib.closing(_record_all(recipe, blocks, workers)) as finished:
+            with contextlib.closing(finish(_record_block, jobs, workers, fewest=2)) as finished:
                 for recorded in finished:
                     progress.update(recorded)
         except OSError as error:
@@ -214,55 +209,6 @@ def _prepare(
         "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "mujoco")},
     }
     return Recipe(out, settings, env_id, document, depth), policies
-
-
-def _record_all(recipe: Recipe, blocks: list[list[Episode]], workers: int | None) -> Generator[int]:
-    """Record all blocks, in this process if there is but one; yields how many episodes were finished."""
-    if len(blocks) <= 1:
-        for block in blocks:
-            yield _record_block(recipe, block)
-        return
-    # A fork would share the parent's GL and thread state, so workers start fresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context, initializer=_die_with_parent) as pool:
-        with _workers_deaf_to_interrupts():
-            jobs = [pool.submit(_record_block, recipe, block) for block in blocks]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool:
-            raise OSError(
-                "workers: got one that was killed, expected it to finish (is memory short?); "
-                "give fewer workers and run the same command to go on"
-            ) from None
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-@contextlib.contextmanager
-def _workers_deaf_to_interrupts() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C, finish their few clips and leave the message to the parent."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would otherwise wait for ever, and write while the next run does."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _record_block(recipe: Recipe, block: list[Episode]) -> int:
