@@ -67,6 +67,8 @@ def divide(expected: np.ndarray, areas: np.ndarray, regions: Sequence[Region]) -
             claims[which].append(owner)
     found: list[Region | None] = [None] * len(areas)
     for region, owners in zip(regions, claims, strict=True):
+        if not owners:  # more regions than objects
+            continue
         for owner, part in zip(owners, _split(region, expected[owners], areas[owners]), strict=True):
             found[owner] = part
     return found

@@ -17,6 +17,7 @@ import numpy as np
 
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.colours import GROW, SEED, Appearance, empty_scene, learn, membership, unshade
+from worldmodel.evaluators.once import once_a_picture
 from worldmodel.evaluators.same_colour import Expectation, Region, divide
 
 MIN_AREA = 0.25  # of the first frame's soft area: below, the object is lost
@@ -98,17 +99,11 @@ def track_objects(
     labels = check_labels(segmentation, labels)
     covered = np.asarray(segmentation) > 0
     first = check_first("segmentation", video, covered, first_frame)
-    empty = empty_scene(first, covered)
+    same, appearances = _learned(first, np.asarray(segmentation), tuple(labels))
     masks = [np.asarray(segmentation == label) for label in labels]
-    names = [f"segmentation label {label}" for label in labels]
-    alone = [learn(first, mask, empty, name) for mask, name in zip(masks, names, strict=True)]
-    same = _same_hues(alone)
-    groups = []
-    for members in same:
-        looks, own = alone[members[0]], [masks[i] for i in members]
-        if len(members) > 1:
-            looks = learn(first, np.any(own, axis=0), empty, names[members[0]])
-        groups.append(_Group(first, looks, own))
+    groups = [
+        _Group(first, looks, [masks[i] for i in members]) for members, looks in zip(same, appearances, strict=True)
+    ]
     found: dict[int, Tracks] = {}
     for members, tracks in zip(same, _follow(video, groups), strict=True):
         found |= zip(members, tracks, strict=True)
@@ -189,6 +184,25 @@ def check_labels(segmentation: np.ndarray, labels: Sequence[int] | None) -> list
             f"labels: got {wanted}, expected some of {present}, those in the first frame; leave out what is not seen"
         )
     return wanted
+
+
+def _learn(
+    first: np.ndarray, segmentation: np.ndarray, labels: tuple[int, ...]
+) -> tuple[list[list[int]], list[Appearance]]:
+    """Indices of the labels that have one hue, and what each of these groups looks like."""
+    empty = empty_scene(first, segmentation > 0)
+    masks = [segmentation == label for label in labels]
+    names = [f"segmentation label {label}" for label in labels]
+    alone = [learn(first, mask, empty, name) for mask, name in zip(masks, names, strict=True)]
+    same = _same_hues(alone)
+    looks = []
+    for members in same:
+        together = np.any([masks[i] for i in members], axis=0)
+        looks.append(alone[members[0]] if len(members) == 1 else learn(first, together, empty, names[members[0]]))
+    return same, looks
+
+
+_learned = once_a_picture(_learn)
 
 
 def _same_hues(looks: list[Appearance]) -> list[list[int]]:
