@@ -55,9 +55,13 @@ def test_a_store_of_clips_goes_from_collect_to_an_imagined_twin(tmp_path):
     def brightness(chunk):
         return chunk.video.mean()
 
-    twin = ImaginedEnv(model, GymStarts("Reacher-v5"), horizon=16, reward=brightness, success=lambda chunk: False)
+    starts = GymStarts("Reacher-v5")
+    twin = ImaginedEnv(model, starts, horizon=16, reward=brightness, success=lambda chunk: False)
     true = ChunkActions(PixelEnv("Reacher-v5", (32, 32)), 8)
     assert np.allclose(twin.action_space.high, true.action_space.high)
+
+    for seed in range(3):  # also after the environment of another size has been thrown away
+        assert starts.draw(np.random.default_rng(seed), {}).frame.std() > 5
 
     class Push:
         def reset(self):

@@ -88,6 +88,14 @@ def test_a_fine_tuned_model_rolls_out_and_only_its_transformer_is_new(data, robo
     assert ball.rollout(frames, actions=np.zeros((1, 8, 2)), seeds=[0], progress=False).video.shape[1] == 9
 
 
+def test_a_model_without_actions_learns_from_the_pictures_of_clips_that_have_some(
+    data, pipeline_folder, tmp_path, capsys
+):
+    folder = finetune_from_folder(data / "maze", pipeline_folder, tmp_path / "out", "cpu", SHORT)
+    assert "takes no actions" in capsys.readouterr().out
+    assert worldmodel.load(folder, device="cpu").backend.action_spec is None
+
+
 def test_training_lowers_the_loss_of_a_single_clip(data, robot_folder, tmp_path):
     (clip,) = (each for each in read_clip_sets(data) if each.name == "drop")
     one = dataclasses.replace(clip, video=clip.video[:1], focus=clip.focus[:1])

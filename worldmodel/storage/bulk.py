@@ -46,7 +46,8 @@ def _read_stacked(path: str | os.PathLike[str], name: str, keys: Sequence[str] |
     pool = ThreadPoolExecutor(THREADS)
     try:
         arrays = pool.map(lambda key: store.array(key, name).data, keys)
-        bar = tqdm(arrays, total=len(keys), desc=f"reading {name}s", unit="episode", disable=not progress)
+        hidden = {} if progress else {"disable": True}  # TQDM_DISABLE decides otherwise
+        bar = tqdm(arrays, total=len(keys), desc=f"reading {name}", unit="episode", **hidden)
         for index, data in enumerate(bar):
             if data.shape != first.shape or data.dtype != first.dtype:
                 raise StoreError(

@@ -15,15 +15,14 @@ def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]
     """README.md in the pipeline ``folder`` from the logs in ``out`` and the given facts."""
     height, width = recipe.image_size
     lines = [
-        "# tiny: the embedded world model",
+        f"# {recipe.name}: a world model of the embedded kind",
         "",
-        f"Imagines what follows the first frame of a `worldmodel/FreeFall-v0` scene: {recipe.num_frames} frames of "
-        f"{height} x {width} pixels at {recipe.fps:g} frames a second. It knows what it was trained on, one dropped "
-        "object on one floor under one camera and one gravity, and nothing else.",
+        f"Imagines what follows a first frame: {recipe.num_frames} frames of {height} x {width} pixels at "
+        f"{recipe.fps:g} frames a second{_told(recipe)}. It knows what it was trained on, see below, and nothing else.",
         "",
         "An `AutoencoderKLWan` (4 x 8 x 8) and a `CosmosTransformer3DModel` in the folder layout of "
         "Cosmos-Predict2.5: first-frame-conditioned flow matching, a condition mask channel, sigma as the timestep, "
-        "no text, no guidance. Weights are a moving average, rounded to bf16.",
+        "no text. Weights are a moving average, rounded to bf16.",
         "",
         "## Training",
         "",
@@ -33,6 +32,11 @@ def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]
         *_table("Transformer", ("step", "loss"), out / "transformer.csv"),
     ]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _told(recipe: Recipe) -> str:
+    names = [f"{domain.name} ({', '.join(domain.spec.names)})" for domain in recipe.domains]
+    return f", told the actions of {' or '.join(names)}" if names else ""
 
 
 def _table(title: str, header: tuple[str, ...], log: Path) -> list[str]:

@@ -134,7 +134,7 @@ def finetune(
     Args:
         backend: loaded from ``start``.
         start: pipeline folder.
-        sets: clips of the model's size and rate.
+        sets: clips of the model's size and rate; their actions are left out where the model takes none.
         out: folder of latents, checkpoint, log, pipeline and, of LoRA, the adapter by itself in ``out/lora``.
         settings: of the run.
 
@@ -156,6 +156,10 @@ def finetune(
             frames=backend.recipe.num_frames,
             stride=settings.stride,
         )
+    if backend.action_spec is None and not backend.recipe.domains:
+        if accelerator.is_main_process and any(each.spec is not None for each in sets):
+            print(f"{backend.recipe.name} takes no actions: it is trained on the pictures of the clips alone")
+        stretches = [dataclasses.replace(each, actions=None, spec=None) for each in stretches]
     torch.manual_seed(settings.seed)
     trained = _made_trainable(transformer, settings)
     _train(backend, stretches, trained, out, settings, accelerator)

@@ -62,7 +62,8 @@ class TrainingRun:
         self._log = out / f"{name}.csv"
         if main:
             _cut_log(self._log, self.first)
-        self._progress = tqdm(total=total, initial=self.first, desc=name, unit="step", smoothing=0.05, disable=not main)
+        hidden = {} if main else {"disable": True}  # TQDM_DISABLE decides otherwise
+        self._progress = tqdm(total=total, initial=self.first, desc=name, unit="step", smoothing=0.05, **hidden)
         self._interrupted = False
 
     def steps(self) -> Iterator[int]:
