@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def start(out, episodes):
     """The command in a group of its own, because a terminal sends Ctrl-C to all processes of the group."""
     command = [sys.executable, "-m", "worldmodel.cli", "collect", "--out", str(out), "--workers", "2"]
     command += ["--episodes", str(episodes), "--image-size", "16", "--num-frames", "3"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell starts what it puts in the background deaf to Ctrl-C, which these tests would inherit.
+    hear = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear)
 
 
 def wait_for(process, out, episodes):
