@@ -186,7 +186,8 @@ def check_labels(segmentation: np.ndarray, labels: Sequence[int] | None) -> list
     return wanted
 
 
-def _learn(
+@once_a_picture
+def _learned(
     first: np.ndarray, segmentation: np.ndarray, labels: tuple[int, ...]
 ) -> tuple[list[list[int]], list[Appearance]]:
     """Indices of the labels that have one hue, and what each of these groups looks like."""
@@ -200,9 +201,6 @@ def _learn(
         together = np.any([masks[i] for i in members], axis=0)
         looks.append(alone[members[0]] if len(members) == 1 else learn(first, together, empty, names[members[0]]))
     return same, looks
-
-
-_learned = once_a_picture(_learn)
 
 
 def _same_hues(looks: list[Appearance]) -> list[list[int]]:

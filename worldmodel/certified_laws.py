@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.envs.free_fall import FreeFallEnv
+from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.evaluators import controls
 from worldmodel.evaluators.certificate import Declaration
 from worldmodel.evaluators.fall_laws import (
@@ -27,7 +28,7 @@ from worldmodel.evaluators.fall_laws import (
     size_slope,
 )
 from worldmodel.evaluators.free_fall import score_free_fall
-from worldmodel.evaluators.impact_distribution import impact_distribution
+from worldmodel.evaluators.impact_distribution import ImpactDistribution, impact_distribution
 from worldmodel.evaluators.intervals import RESAMPLES
 from worldmodel.evaluators.metrics import CONTROLS, Metric
 from worldmodel.evaluators.results import plain, write_results
@@ -48,6 +49,7 @@ VARIANTS: dict[str, dict[str, float]] = {
 ONE_DURATION = 0.5  # s, of every fall in the world where height, size and gravity do not matter
 PULL = 0.4  # exponent of mass in the gravity of the world where the heavier fall faster
 PRIOR = (0.5, 2.0)  # sizes, uniform
+Rank = tuple[str, str]  # kinds of clips, of which the first keeps a law better
 MEMBERS = 19  # of an ensemble: the fewest that have a central 90 %
 
 
@@ -81,9 +83,8 @@ class Law:
     error: Callable[[Times], float]
 
 
-def _law(name: str, label: str, unit: str, meaning: str, error: Callable[[Times], float], *ranks: str) -> Law:
-    pairs = tuple((above, below) for above, _, below in (rank.partition(" > ") for rank in ranks))
-    return Law(Metric(name, label, unit, "mean", "lower", meaning, pairs, digits=3), error)
+def _law(name: str, label: str, unit: str, meaning: str, error: Callable[[Times], float], *ranks: Rank) -> Law:
+    return Law(Metric(name, label, unit, "mean", "lower", meaning, ranks, digits=3), error)
 
 
 def _of_height(times: Times) -> float:
@@ -115,19 +116,21 @@ def _of_gravity(times: Times) -> float:
 
 
 def _crps(times: Times) -> float:
-    return float("nan") if times.members is None else float(_distribution(times, times.members).crps.mean())
+    found = _distribution(times)
+    return float("nan") if found is None else float(found.crps.mean())
 
 
 def _miscoverage(times: Times) -> float:
+    found = _distribution(times)
+    coverage = None if found is None else found.coverage[0.9]
+    return float("nan") if coverage is None else abs(coverage.value - 0.9)
+
+
+def _distribution(times: Times) -> ImpactDistribution | None:
     if times.members is None:
-        return float("nan")
-    coverage = _distribution(times, times.members).coverage[0.9]
-    assert coverage is not None
-    return abs(coverage.value - 0.9)
-
-
-def _distribution(times: Times, members: np.ndarray) -> Any:
-    return impact_distribution(members, times.observed, members, (NUM_FRAMES - 1) / FreeFallEnv.metadata["render_fps"])
+        return None
+    duration = (NUM_FRAMES - 1) / FreeFallEnv.metadata["render_fps"]
+    return impact_distribution(times.members, times.observed, times.members, duration)
 
 
 LAWS = (
@@ -137,7 +140,7 @@ LAWS = (
         "off 1/2",
         "slope of ln time on ln height",
         _of_height,
-        "replay > one_duration",
+        ("replay", "one_duration"),
     ),
     _law(
         "height_ratio",
@@ -145,7 +148,7 @@ LAWS = (
         "off 1",
         "median over pairs of (t1^2 / t2^2) / (h1 / h2)",
         _of_ratios,
-        "replay > one_duration",
+        ("replay", "one_duration"),
     ),
     _law(
         "size",
@@ -153,8 +156,8 @@ LAWS = (
         "off 1/2",
         "slope of ln time on ln size within scenes",
         _of_size,
-        "replay > picture_alone",
-        "replay > one_duration",
+        ("replay", "picture_alone"),
+        ("replay", "one_duration"),
     ),
     _law(
         "mass",
@@ -162,7 +165,7 @@ LAWS = (
         "off 0",
         "slope of ln time on ln mass within scenes",
         _of_mass,
-        "replay > heavier_faster",
+        ("replay", "heavier_faster"),
     ),
     _law(
         "gravity_effect",
@@ -170,9 +173,9 @@ LAWS = (
         "off 1",
         "change of the landing time over the true change",
         _of_gravity,
-        "replay > picture_alone",
-        "replay > one_duration",
-        "replay > half_speed",
+        ("replay", "picture_alone"),
+        ("replay", "one_duration"),
+        ("replay", "half_speed"),
     ),
     _law(
         "crps",
@@ -180,26 +183,27 @@ LAWS = (
         "s",
         "ensembles against the fall that came",
         _crps,
-        "replay > prior",
-        "prior > one_future",
-        "prior > frozen",
+        ("replay", "prior"),
+        ("prior", "one_future"),
+        ("prior", "frozen"),
     ),
-    _law("coverage", "Coverage", "off 0.9", "of the central 90 % of ensembles", _miscoverage, "prior > one_future"),
+    _law("coverage", "Coverage", "off 0.9", "of the central 90 % of ensembles", _miscoverage, ("prior", "one_future")),
 )
 
 
 def score_laws(folder: Path, seed: int, image_size: int) -> None:
     """Score all clips of one scene; ``<seed>.json`` appears only when it is complete."""
     env = FreeFallEnv(image_size=image_size, num_frames=NUM_FRAMES, **OPTIONS)
-    plain_truth = env.record(seed=seed)
-    recorded = {name: _changed(env, plain_truth, **changes) for name, changes in VARIANTS.items()}
+    drawn = env.record(seed=seed)
     row: dict[str, Any] = {"true": {}, "shown": {}}
-    for name, truth in recorded.items():
-        for kind, video in _worlds(env, truth, recorded["plain"]):
-            score = score_free_fall(video, truth)
-            row["true"][name] = score.true_landing_ms / 1000.0
-            row["shown"].setdefault(kind, {})[name] = score.impact_time_ms / 1000.0
-    write_results(folder / f"{seed}.json", plain(row | _ensembles(env, plain_truth, np.random.default_rng(seed))))
+    for name, changes in VARIANTS.items():
+        truth = _changed(env, drawn, **changes) if changes else drawn
+        replay = score_free_fall(truth.video, truth)
+        row["true"][name] = landing = replay.true_landing_ms / 1000.0
+        row["shown"].setdefault("replay", {})[name] = replay.impact_time_ms / 1000.0
+        for kind, video in _worlds(env, truth, drawn, landing):
+            row["shown"].setdefault(kind, {})[name] = _landing(video, truth)
+    write_results(folder / f"{seed}.json", plain(row | _ensembles(env, drawn, np.random.default_rng(seed))))
 
 
 def _changed(env: FreeFallEnv, truth: Truth, **changes: float) -> Truth:
@@ -207,31 +211,30 @@ def _changed(env: FreeFallEnv, truth: Truth, **changes: float) -> Truth:
     return env.record(env.family.scene_from_json({**truth.scene, **changes}))
 
 
-def _video(env: FreeFallEnv, truth: Truth, **changes: float) -> np.ndarray:
-    """What that would look like."""
+def changed_video(env: SceneEnv, truth: Truth, **changes: float) -> np.ndarray:
+    """The video (T, H, W, 3) of the truth's scene with other causes, under the truth's actions."""
     observation, _ = env.reset(options={"scene": env.family.scene_from_json({**truth.scene, **changes})})
-    return np.stack([observation["pixels"], *(env.step(0)[0]["pixels"] for _ in range(NUM_FRAMES - 1))])
+    actions = [0] * (len(truth) - 1) if truth.actions is None else truth.actions
+    return np.stack([observation["pixels"], *(env.step(action)[0]["pixels"] for action in actions)])
 
 
-def _worlds(env: FreeFallEnv, truth: Truth, plain_truth: Truth) -> Iterator[tuple[str, np.ndarray]]:
-    """Name and video of what is shown of a recording."""
-    score = score_free_fall(truth.video, truth)
+def _worlds(env: FreeFallEnv, truth: Truth, drawn: Truth, landing: float) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and video of what is shown of a recording, that lands at a time in s, beside its replay."""
     gravity = truth.scene["gravity"]
-    yield "replay", truth.video
     yield "h264", through_h264(truth.video, truth.fps)
     yield "frozen", controls.frozen(truth.video)
     yield "half_speed", controls.half_speed(truth.video, truth.mask)
-    yield "picture_alone", plain_truth.video
-    same = gravity * (score.true_landing_ms / 1000.0 / ONE_DURATION) ** 2
-    yield "one_duration", _video(env, truth, gravity=same)
+    yield "picture_alone", drawn.video
+    yield "one_duration", changed_video(env, truth, gravity=gravity * (landing / ONE_DURATION) ** 2)
     pulled = truth.scene["mass"] > LIGHT
-    yield "heavier_faster", _video(env, truth, gravity=gravity * (HEAVY / LIGHT) ** PULL) if pulled else truth.video
+    pull = (HEAVY / LIGHT) ** PULL
+    yield "heavier_faster", changed_video(env, truth, gravity=gravity * pull) if pulled else truth.video
 
 
 def _ensembles(env: FreeFallEnv, truth: Truth, rng: np.random.Generator) -> dict[str, Any]:
     """The landing at a size drawn from the prior, and ensembles of those that are shown."""
     came = _changed(env, truth, scale=float(rng.uniform(*PRIOR)))
-    futures = [_video(env, truth, scale=float(size)) for size in rng.uniform(*PRIOR, MEMBERS)]
+    futures = [changed_video(env, truth, scale=float(size)) for size in rng.uniform(*PRIOR, MEMBERS)]
     shown = {
         "replay": [came.video],
         "prior": futures,

@@ -257,12 +257,7 @@ def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator)
 
 def _with_gravity(env: SceneEnv, truth: Truth, factor: float) -> np.ndarray:
     """The video of the truth's scene and actions under ``factor`` times its gravity."""
-    scene = env.family.scene_from_json({**truth.scene, "gravity": factor * truth.scene["gravity"]})
-    observation, _ = env.reset(seed=0, options={"scene": scene})
-    frames = [observation["pixels"]]
-    for action in [0] * (len(truth) - 1) if truth.actions is None else truth.actions:
-        frames.append(env.step(action)[0]["pixels"])
-    return np.stack(frames)
+    return certified_laws.changed_video(env, truth, gravity=factor * truth.scene["gravity"])
 
 
 def _score_course(

@@ -25,6 +25,7 @@ from worldmodel.chunks import Settings, count_chunks, imagine_chunk
 from worldmodel.frames import check_frames
 from worldmodel.handover import as_handover
 from worldmodel.noise import check_seeds
+from worldmodel.progress import hidden_unless
 from worldmodel.rollout import Rollout, in_sequence, side_by_side
 from worldmodel.sampling import PredictPerturb, as_solver
 from worldmodel.sampling.budget import planned_nfe
@@ -146,7 +147,7 @@ class WorldModel:
         self.backend.check_memory(min(batch_size, len(state)))
         planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
         started, batches = time.monotonic(), []
-        with tqdm(total=planned * len(state), desc="rollout", unit="NFE", disable=not progress) as bar:
+        with tqdm(total=planned * len(state), desc="rollout", unit="NFE", **hidden_unless(progress)) as bar:
             for first in range(0, len(state), batch_size):
                 rows = state.select(slice(first, first + batch_size))
                 own = None if actions is None else actions[first : first + batch_size]

@@ -23,6 +23,7 @@ from worldmodel.evaluators.intervals import Interval, wilson
 from worldmodel.evaluators.ranking import mmrv, pearson
 from worldmodel.graded import GradedPolicy
 from worldmodel.policies import Policy, checked_actions, run_episode
+from worldmodel.progress import hidden_unless
 
 Maker = Callable[[Any, Any, int, int], Policy]  # from a family, a scene, the actions of a chunk and a seed
 SKILLS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
@@ -99,7 +100,8 @@ def rank(
     inner = gym.make(env, disable_env_checker=True, **settings).unwrapped
     model = matched(model, inner.action_spec)  # type: ignore[attr-defined]  # SceneEnv
     n, outcomes = recipe.num_frames - 1, []
-    with tqdm(total=scenes * len(policies) * (1 + len(rows)), desc="rank", unit="episode", disable=not progress) as bar:
+    total = scenes * len(policies) * (1 + len(rows))
+    with tqdm(total=total, desc="rank", unit="episode", **hidden_unless(progress)) as bar:
         starts: list[tuple[int, str, Start, Maker]] = []
         for number in range(seed, seed + scenes):
             observation, _ = inner.reset(seed=number)

@@ -209,20 +209,20 @@ class GymStarts:
 
     def __init__(self, env: str | Any, **options: Any) -> None:
         self._name, self._options = env, options
-        self._env: PixelEnv | None = None
         self.spaces: dict[str, gym.spaces.Box] = {}
-        self.fit((64, 64), 16.0)
+        self._make((64, 64), 16.0)
 
     def fit(self, image_size: tuple[int, int], fps: float) -> None:
         """Make the environment with pictures of that size, at the rate that comes nearest."""
-        if self._env is not None:
-            self._env.close()
+        self._env.close()
+        self._make(image_size, fps)
+
+    def _make(self, image_size: tuple[int, int], fps: float) -> None:
         self._env = PixelEnv(self._name, image_size, fps, **self._options)
         self.action_spec: ActionSpec | None = self._env.action_spec
 
     def draw(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         """The first frame of an episode."""
-        assert self._env is not None
         observation, _ = self._env.reset(seed=int(rng.integers(2**31)), options=dict(options) or None)
         return Start(observation["pixels"], task=self._env.task_name)
 

@@ -12,6 +12,7 @@ from worldmodel.planning.budget import Budget, Meter
 from worldmodel.planning.draws import Draws
 from worldmodel.planning.planner import Planner, Search, begin
 from worldmodel.planning.space import Space
+from worldmodel.progress import hidden_unless
 
 Evaluate = Callable[[np.ndarray], np.ndarray]  # from actions (K, n, A) to costs (K,); inf rejects a candidate
 
@@ -81,7 +82,7 @@ def search(
     if state.mean.shape != space.shape:
         raise ValueError(f"start: got knots {state.mean.shape}, expected {space.shape}; it belongs to another space")
     meter, best, least, history, tried, complete = Meter(budget, price), state.mean, np.inf, [], 0, True
-    with tqdm(total=planner.iterations * planner.candidates, desc="plan", disable=not progress) as bar:
+    with tqdm(total=planner.iterations * planner.candidates, desc="plan", **hidden_unless(progress)) as bar:
         for iteration in range(planner.iterations):
             count = meter.affordable(planner.candidates)
             if count < 1 or (tried and not meter.in_time()):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
+from worldmodel.progress import hidden_unless
 from worldmodel.storage.episodes import EpisodeStore
 from worldmodel.storage.format import StoreError, short
 
@@ -46,8 +47,7 @@ def _read_stacked(path: str | os.PathLike[str], name: str, keys: Sequence[str] |
     pool = ThreadPoolExecutor(THREADS)
     try:
         arrays = pool.map(lambda key: store.array(key, name).data, keys)
-        hidden = {} if progress else {"disable": True}  # TQDM_DISABLE decides otherwise
-        bar = tqdm(arrays, total=len(keys), desc=f"reading {name}", unit="episode", **hidden)
+        bar = tqdm(arrays, total=len(keys), desc=f"reading {name}", unit="episode", **hidden_unless(progress))
         for index, data in enumerate(bar):
             if data.shape != first.shape or data.dtype != first.dtype:
                 raise StoreError(

@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class AutoencoderSettings:
-    """The run that made the embedded autoencoder."""
+    """A run that makes an embedded autoencoder; by default one for every kind of clip of the curriculum."""
 
     stages: tuple[Stage, ...] = (
         Stage(frames=1, height=32, width=32, batch=64, steps=2200),

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from worldmodel.progress import hidden_unless
+
 CHECKPOINT_SECONDS = 180.0
 
 
@@ -62,8 +64,8 @@ class TrainingRun:
         self._log = out / f"{name}.csv"
         if main:
             _cut_log(self._log, self.first)
-        hidden = {} if main else {"disable": True}  # TQDM_DISABLE decides otherwise
-        self._progress = tqdm(total=total, initial=self.first, desc=name, unit="step", smoothing=0.05, **hidden)
+        begun = {"total": total, "initial": self.first, "desc": name, "unit": "step", "smoothing": 0.05}
+        self._progress = tqdm(**begun, **hidden_unless(main))
         self._interrupted = False
 
     def steps(self) -> Iterator[int]:

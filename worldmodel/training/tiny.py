@@ -30,7 +30,7 @@ FLOW_SHIFT = 2.0
 
 @dataclass(frozen=True)
 class TinySettings:
-    """The run that made the embedded model.
+    """A run that makes a model of the embedded kind; the card of a model says which made it.
 
     Attributes:
         autoencoder, transformer: settings of the two stages.
