@@ -37,7 +37,7 @@ from worldmodel.evaluators.gravity import (
     fit_gravity,
     free_fall_deviation,
 )
-from worldmodel.evaluators.impact import Landing, find_landing
+from worldmodel.evaluators.impact import Landing, find_landings
 from worldmodel.evaluators.metres import metres_per_pixel
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.once import once_a_truth
@@ -126,7 +126,7 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
     scored = np.isfinite(error_px)
     pisa: dict[str, Any] = pisa_scores(truth.mask, tracks[0].mask, true_fps=truth.fps, fps=truth.fps)
     clock = read_clock(video, truth)
-    landings = [_landing(each, truth, known.fall, clock) for each in tracks]
+    landings = _landings(tracks, truth, known.fall, clock)
     return FreeFallScore(
         centroid_error_px=float(error_px[scored].mean()),
         centroid_error_diagonal=float(error_px[scored].mean() / diagonal),
@@ -199,15 +199,16 @@ def _known(truth: Truth) -> _Known:
     fall, labels = true_fall(truth), _seen_first(truth)
     counts = [count_pixels(truth.segmentation == label) for label in labels]
     flown = flown_fall(truth, fall)
-    held = GRIPPER in truth.objects
-    others = [np.nan if held else _shown_landing(truth, label - 1) for label in labels[1:]]
+    landings = np.full(len(labels), np.nan)
+    paths = labels[:1] if GRIPPER in truth.objects else labels
+    landings[: len(paths)] = _true_landings(truth, fall, [label - 1 for label in paths])
     return _Known(
         fall=fall,
         labels=labels,
         centroids=[mean_place(*each) + 0.5 for each in counts],
         views=[_in_view(in_rows.sum(axis=1)) for in_rows, _ in counts],
         cm_per_px=100.0 * metres_per_pixel(truth.camera, truth.position[:, 0]),
-        landings=np.array([true_landing(truth, fall), *others]),
+        landings=landings,
         flown=flown,
         precise=can_be_precise(flown, fall),
         bounce=true_restitution(truth, fall) if lands_in_view(truth) else float("nan"),
@@ -220,13 +221,14 @@ def _frame_errors(tracks: Tracks, centroid: np.ndarray, view: np.ndarray, truth:
     return np.where(view, np.where(tracks.detected, distance, truth.camera.diagonal_px), np.nan)
 
 
-def _landing(tracks: Tracks, truth: Truth, fall: TrueFall, clock: Clock | None) -> Landing | None:
-    """The first landing, of a fall that begins at once or when the arm's clock says that it lets go."""
+def _landings(tracks: Sequence[Tracks], truth: Truth, fall: TrueFall, clock: Clock | None) -> list[Landing | None]:
+    """The first landing of each, of falls that begin at once or when the arm's clock says that it lets go."""
     starts: Sequence[float] = (0.0,)
     if fall.start > 0:
         alpha = 1.0 if clock is None or np.isnan(clock.alpha) else clock.alpha
         starts = [alpha * fall.start + late / truth.fps for late in LATE]
-    return find_landing(tracks.centroid[:, 1], truth.fps, truth.camera.height, starts)
+    paths = np.stack([each.centroid[:, 1] for each in tracks])
+    return find_landings(paths, truth.fps, truth.camera.height, starts)
 
 
 def true_landing(truth: Truth, fall: TrueFall) -> float:
@@ -236,15 +238,18 @@ def true_landing(truth: Truth, fall: TrueFall) -> float:
     and an object may land on a corner, so that is 4 to 20 ms after the first touch. The touch is
     taken where the clip ends too soon after it for a path to show the landing.
     """
-    shown = _shown_landing(truth, 0, 0.0 if np.isnan(fall.start) else fall.start)
-    return fall.impact if np.isnan(shown) or np.isnan(fall.impact) else shown
+    return float(_true_landings(truth, fall, [0])[0])
 
 
-def _shown_landing(truth: Truth, index: int, start: float = 0.0) -> float:
-    """The first landing in s on the exact path of an object that begins to fall at ``start``; nan if none shows."""
-    path = truth.camera.project(truth.position[:, index])[:, 1]
-    found = find_landing(path, truth.fps, truth.camera.height, (start,))
-    return float("nan") if found is None else found.time
+def _true_landings(truth: Truth, fall: TrueFall, indices: Sequence[int]) -> np.ndarray:
+    """The same (N,) of *the* object and of others, whose landing is nan where their paths show none."""
+    start = 0.0 if np.isnan(fall.start) else fall.start
+    paths = np.stack([truth.camera.project(truth.position[:, index])[:, 1] for index in indices])
+    found = find_landings(paths, truth.fps, truth.camera.height, (start,))
+    shown = np.array([np.nan if each is None else each.time for each in found])
+    if np.isnan(shown[0]) or np.isnan(fall.impact):
+        shown[0] = fall.impact
+    return shown
 
 
 def _score_impact(landing: Landing | None, truth: Truth, true: float) -> dict[str, Any]:

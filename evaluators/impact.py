@@ -37,7 +37,14 @@ def impact_time(path_px: np.ndarray, fps: float, picture_height_px: int) -> floa
 def find_landing(
     path_px: np.ndarray, fps: float, picture_height_px: int, starts: Sequence[float] = (0.0,)
 ) -> Landing | None:
-    """The first landing on a path, None if there is none.
+    """The first landing on one path (T,) px; see :func:`find_landings`."""
+    return find_landings(np.asarray(path_px)[None], fps, picture_height_px, starts)[0]
+
+
+def find_landings(
+    paths_px: np.ndarray, fps: float, picture_height_px: int, starts: Sequence[float] = (0.0,)
+) -> list[Landing | None]:
+    """The first landing on each path, None where there is none.
 
     For each candidate time s, the path up to ``AFTER`` frames later is fitted as a fall from
     rest, v0 + a min(t, s)^2 / 2, that ends in rest or in a bounce, v0 + a t^2 / 2 + J max(t - s, 0).
@@ -47,38 +54,92 @@ def find_landing(
     bounce, -(a s + J) / (a s).
 
     Args:
-        path_px: (T,) px, downward image coordinate of the centroid; nan where it is lost.
+        paths_px: (N, T) px, downward image coordinates of N centroids; nan where they are lost.
         fps: frames per second.
         picture_height_px: sets the tolerances.
-        starts: s, times at which the fall may have begun; frames before it count as not explained.
+        starts: s, times at which the falls may have begun; frames before them count as not explained.
     """
-    path = np.asarray(path_px, dtype=np.float64)
+    paths = np.asarray(paths_px, dtype=np.float64)
     tolerance, min_fall = TOLERANCE * picture_height_px, MIN_FALL * picture_height_px
-    best: tuple[float, _Path, float] | None = None
-    for start in starts:
-        fall = _Path(path, start * fps)
-        if fall.times.size < 4 or fall.values.max() < min_fall:
-            continue
-        when = np.arange(1.0, len(path) - 2.0 - fall.start, FIRST_STEP)
-        score = fall.misfit(when, min_fall) / min(tolerance, SMALL_FALL * fall.values.max()) ** 2
-        score = fall.count(when + AFTER) - score
-        if np.isfinite(score.max(initial=-np.inf)) and (best is None or score.max() > best[0]):
-            best = float(score.max()), fall, float(when[score.argmax()])
-    if best is None:
-        return None
-    _, fall, landing = best
-    when = np.arange(1.0, len(path) - 2.0 - fall.start, STEP)
+    placed = _place([[_Path(path, start * fps) for start in starts] for path in paths], tolerance, min_fall)
+    landings: list[Landing | None] = [None] * len(paths)
+    for index, fall, landing, last, misfit in _refit(placed, min_fall):
+        if fall.going_on(last) - misfit >= MIN_GAIN * tolerance**2:
+            restitution = max(0.0, fall.restitution(landing, last))
+            landings[index] = Landing((fall.start + landing) / fps, fall.start / fps, restitution)
+    return landings
+
+
+def _place(paths: list[list[_Path]], tolerance: float, min_fall: float) -> list[tuple[int, _Path, float]]:
+    """Index, best start and rough landing, in frames after it, of each path that may land."""
+    tried = [
+        (index, fall)
+        for index, path in enumerate(paths)
+        for fall in path
+        if fall.times.size >= 4 and fall.values.max() >= min_fall
+    ]
+    falls = [fall for _, fall in tried]
+    when = [fall.candidates(FIRST_STEP) for fall in falls]
+    explained = [fall.count(times + AFTER) for fall, times in zip(falls, when, strict=True)]
+    best: dict[int, tuple[float, _Path, float]] = {}
+    misfits = _misfits(falls, when, explained, min_fall)
+    for (index, fall), times, count, misfit in zip(tried, when, explained, misfits, strict=True):
+        score = count - misfit / min(tolerance, SMALL_FALL * fall.values.max()) ** 2
+        most = float(score.max(initial=-np.inf))
+        if np.isfinite(most) and (index not in best or most > best[index][0]):
+            best[index] = most, fall, float(times[score.argmax()])
+    return [(index, fall, landing) for index, (_, fall, landing) in best.items()]
+
+
+def _refit(placed: list[tuple[int, _Path, float]], min_fall: float) -> list[tuple[int, _Path, float, int, float]]:
+    """The same with landings of least squares, the number of frames that they explain, and the squared residual."""
+    falls, landings = [fall for _, fall, _ in placed], [landing for _, _, landing in placed]
+    grids = [fall.candidates(STEP) for fall in falls]
+    last: list[np.ndarray] = []
+    misfits: list[np.ndarray] = []
     for _ in range(REFITS):
-        before, last = landing, fall.count(np.array([landing + AFTER]))
-        near = when[np.abs(when - landing) <= REACH]
-        misfit = fall.misfit(near, min_fall, np.full(len(near), last[0]))
-        landing = float(near[misfit.argmin()])
-        if landing == before:
+        near = [grid[np.abs(grid - landing) <= REACH] for grid, landing in zip(grids, landings, strict=True)]
+        last = [fall.count(np.array([landing + AFTER])) for fall, landing in zip(falls, landings, strict=True)]
+        misfits = _misfits(falls, near, [c.repeat(len(n)) for c, n in zip(last, near, strict=True)], min_fall)
+        before = landings
+        landings = [float(times[misfit.argmin()]) for times, misfit in zip(near, misfits, strict=True)]
+        if landings == before:
             break
-    if fall.going_on(last[0]) - misfit.min() < MIN_GAIN * tolerance**2:
-        return None
-    restitution = max(0.0, fall.restitution(landing, int(last[0])))
-    return Landing((fall.start + landing) / fps, fall.start / fps, restitution)
+    return [
+        (index, fall, landing, int(count[0]), float(misfit.min()))
+        for (index, fall, _), landing, count, misfit in zip(placed, landings, last, misfits, strict=True)
+    ]
+
+
+def _misfits(
+    falls: list[_Path], when: list[np.ndarray], explained: list[np.ndarray], min_fall: float
+) -> list[np.ndarray]:
+    """Smaller of the squared residuals of a bounce and of rest at each candidate; inf if it is no landing.
+
+    Args:
+        falls: N paths; all are fitted at once.
+        when: N of (K,) candidates.
+        explained: N of (K,) numbers of frames to explain.
+        min_fall: px, that it must have fallen.
+    """
+    if not falls:
+        return []
+    counts = [fall.count(times) for fall, times in zip(falls, when, strict=True)]
+    before, after = (
+        np.concatenate([fall.sums.take(each, axis=1) for fall, each in zip(falls, upto, strict=True)], axis=1)
+        for upto in (counts, explained)
+    )
+    first, last, times = (np.concatenate(each) for each in (counts, explained, when))
+    enough = (last - first >= 2) & (first >= 2)
+    best = np.full(len(times), np.inf)
+    for fit in (_bounce, _rest):
+        weights, misfit = fit(times, before, after)
+        acceleration = weights[1]
+        landed = enough & (0.5 * acceleration * times**2 >= min_fall)
+        if len(weights) == 3:
+            landed &= -weights[2] >= MIN_JUMP * acceleration * times
+        best = np.minimum(best, np.where(landed, misfit, np.inf))
+    return np.split(best, np.cumsum([len(each) for each in when])[:-1])
 
 
 class _Path:
@@ -89,35 +150,24 @@ class _Path:
         seen = np.isfinite(path) & (frames >= start)
         self.start, self.times = start, frames[seen] - start  # frames
         self.values = path[seen] - path[seen][:1]
+        self._end = len(path) - 2.0 - start
         powers = self.times ** np.arange(5)[:, None]
         terms = np.concatenate([powers, self.values * powers[:3], self.values[None] ** 2])
         # Sums of the first 0 to n terms: of 1, t .. t^4, of y, y t, y t^2, and of y^2.
-        self._sums = np.concatenate([np.zeros((len(terms), 1)), np.cumsum(terms, axis=1)], axis=1)
+        self.sums = np.concatenate([np.zeros((len(terms), 1)), np.cumsum(terms, axis=1)], axis=1)
+
+    def candidates(self, step: float) -> np.ndarray:
+        """Times (K,) at which it may land."""
+        return np.arange(1.0, self._end, step)
 
     def count(self, when: np.ndarray) -> np.ndarray:
         """Number (K,) of seen frames up to and with each time."""
         return np.searchsorted(self.times, when, side="right")
 
-    def misfit(self, when: np.ndarray, min_fall: float, last: np.ndarray | None = None) -> np.ndarray:
-        """Smaller of the squared residuals (K,) of a bounce and of rest at each candidate; inf if it is no landing."""
-        last = self.count(when + AFTER) if last is None else last
-        first = self.count(when)
-        enough = (last - first >= 2) & (first >= 2)
-        before, after = self._sums.take(first, axis=1), self._sums.take(last, axis=1)
-        best = np.full(len(when), np.inf)
-        for fit in (_bounce, _rest):
-            weights, misfit = fit(when, before, after)
-            acceleration = weights[1]
-            landed = enough & (0.5 * acceleration * when**2 >= min_fall)
-            if len(weights) == 3:
-                landed &= -weights[2] >= MIN_JUMP * acceleration * when
-            best = np.minimum(best, np.where(landed, misfit, np.inf))
-        return best
-
     def restitution(self, landing: float, last: int) -> float:
         """Speed after over speed before a bounce at a time, from the first ``last`` frames; negative if it falls on."""
         when = np.array([landing])
-        before, after = self._sums[:, self.count(when)], self._sums[:, [last]]
+        before, after = self.sums[:, self.count(when)], self.sums[:, [last]]
         _, acceleration, jump = (float(weight[0]) for weight in _bounce(when, before, after)[0])
         return -(acceleration * landing + jump) / (acceleration * landing)
 

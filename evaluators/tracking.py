@@ -137,16 +137,12 @@ def collect(found: Sequence[Soft | None], shape: tuple[int, int]) -> Tracks:
     for t, soft in enumerate(found):
         if soft is None:
             continue
-        share = soft.share.astype(np.float64)
-        height, width = share.shape
-        over_rows, over_columns = np.add.reduce(share, axis=1), np.add.reduce(share, axis=0)
-        v, u = np.arange(height) + (soft.row + 0.5), np.arange(width) + (soft.column + 0.5)
-        area[t] = total = np.add.reduce(over_rows)
-        centre = over_columns @ u / total, over_rows @ v / total
-        centroid[t] = centre
-        u, v = u - centre[0], v - centre[1]
-        angle[t] = _long_axis(over_columns @ u**2, v @ share @ u, over_rows @ v**2)
-        solid = share >= 0.5
+        height, width = soft.share.shape
+        sums = cv2.moments(soft.share)
+        area[t] = sums["m00"]
+        centroid[t] = sums["m10"] / area[t] + soft.column + 0.5, sums["m01"] / area[t] + soft.row + 0.5
+        angle[t] = _long_axis(sums["mu20"], sums["mu11"], sums["mu02"])
+        solid = soft.share >= 0.5
         mask[t, soft.row : soft.row + height, soft.column : soft.column + width] = solid
         left, top, across, down = cv2.boundingRect(solid.view(np.uint8))
         left, top = left + soft.column, top + soft.row
