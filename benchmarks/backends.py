@@ -1,155 +1,242 @@
 """A Cosmos-Predict2.5 through stock diffusers and through this package: the same weights, noise, steps and output.
 
-    python benchmarks/backends.py                    # seconds
-    python benchmarks/backends.py --cpu-seconds      # of all threads, where others use the machine too
-    python benchmarks/backends.py --compile          # our blocks compiled, once before the clock runs
+    python benchmarks/backends.py                              # a model of middle size, seconds
+    python benchmarks/backends.py --clock processor            # of all threads, where others use the machine too
+    python benchmarks/backends.py --clips actions --batches 1 8
+    python benchmarks/backends.py --model 2b --dtype bfloat16 --steps 35 --clips actions 480p 720p --cuda-graphs
 
-The model is random, of middle size (73 M parameters beside the prompt's projection, 1280 tokens: 13 frames of 256 x
-320), with prompt embeddings as wide as the real ones. Both sides begin with an image as pixels and end with latents.
-``--text-width`` sets the width of the embeddings: the stock pipeline projects them at every step, and much of its time
-is that. Times are medians of ``--repeats``, compilation is not counted.
+Models are random: ``middle`` has 73 M parameters beside the projection of prompts, ``2b`` is as large as the released
+one. Prompts are embeddings as wide as the real ones (``--text-width``: the stock pipeline projects them at every step).
+Both sides begin with an image as pixels and end with latents, which are compared; what follows is the same decoder.
+
+    image, guided     13 frames of 256 x 320, guidance 3
+    actions           the same size, 12 actions, no guidance, as the released model was trained; the stock pipeline
+                      knows no actions and is given none, so that its latents are others
+    480p, 720p        93 frames of 480 x 832 and 704 x 1280, guidance 3
+
+Seconds are medians of ``--repeats``; compiling and recording are not counted. Memory is the most that was allocated on
+a GPU, weights included. The share of the peak is that of the largest rate at which this device multiplies square
+matrices in the same precision; operations are PyTorch's count of matrix products, convolutions and attention. P&P is
+that of NVIDIA's 35 steps and 54 evaluations, carried over to ``--steps`` in time, dense and sparse, over our plain
+time; what a random network predicts never settles, so a share of the tokens, ``--uncertain``, is made to change and the
+rest to rest.
 """
 
 from __future__ import annotations
 
-import argparse
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, Cosmos2_5_PredictBasePipeline, CosmosTransformer3DModel, UniPCMultistepScheduler
-from diffusers.models.transformers import transformer_cosmos
+import tyro
+from random_cosmos import Unsettled
+from random_released import Models, Size, random_models
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from worldmodel.backends.cosmos25_released import ReleasedCosmos25
-from worldmodel.backends.recipe import Recipe
 from worldmodel.backends.running import Running
 from worldmodel.noise import KeyedNoise
-from worldmodel.sampling import sample
+from worldmodel.sampling import SparsePredictPerturb, planned_nfe, preset, sample
 
-SIZE, FRAMES, GUIDANCE = (256, 320), 13, 3.0
-
-
-class NoChecker(torch.nn.Module):
-    """Stands where the stock pipeline asks for a guardrail; random weights need none."""
-
-    device, dtype = torch.device("cpu"), torch.float32
+GUIDANCE = 3.0
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+COLUMNS = "clip", "batch", "stock s", "ours s", "ratio", "stock GiB", "ours GiB", "TFLOP/s", "of peak", "P&P", "sparse"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--cpu-seconds", action="store_true", help="of all threads, for a machine that is shared")
-    parser.add_argument("--compile", action="store_true", help="compile our blocks")
-    parser.add_argument("--text-width", type=int, default=100352)
-    parser.add_argument("--tokens", type=int, default=512)
-    asked = parser.parse_args()
-    _resize_without_torchvision()
-    pipe, backend = _models(asked.text_width, Running(compile=asked.compile))
-    weights = sum(each.numel() for each in pipe.transformer.parameters())
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-        f"{weights / 1e6:.0f} M parameters, {asked.steps} steps, guidance {GUIDANCE:g}, prompts of "
-        f"{asked.tokens} x {asked.text_width}, medians of {asked.repeats}{', compiled' * asked.compile}"
-    )
-    print(f"{'batch':>5} {'stock s':>9} {'ours s':>9} {'ratio':>6} {'largest difference':>19}")
-    clock = time.process_time if asked.cpu_seconds else time.perf_counter
-    for batch in asked.batches:
-        stock, ours = _contestants(pipe, backend, batch, asked)
-        if asked.compile:
-            ours()
-        (slow, expected), (fast, z) = (_median(run, asked.repeats, clock) for run in (stock, ours))
-        difference = float((z - expected)[:, :, 1:].abs().max() / expected[:, :, 1:].abs().max())
-        print(f"{batch:>5} {slow:>9.2f} {fast:>9.2f} {slow / fast:>6.2f} {difference:>19.1e}", flush=True)
+@dataclass(frozen=True)
+class Clip:
+    """What is imagined."""
+
+    size: tuple[int, int]  # height, width
+    frames: int
+    actions: bool = False
 
 
-def _contestants(
-    pipe: Any, backend: ReleasedCosmos25, batch: int, asked: argparse.Namespace
-) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Both ways from one image and B noises to B latents."""
-    generator = torch.Generator().manual_seed(0)
-    prompts = [torch.randn(1, asked.tokens, asked.text_width, generator=generator) for _ in range(2)]
-    frames = np.random.default_rng(0).integers(0, 255, (1, 1, *SIZE, 3), dtype=np.uint8)
-    told = backend.conditioned(prompt=prompts[0], negative_prompt=prompts[1], guidance=GUIDANCE)
-    x = KeyedNoise(range(batch)).initial(torch.empty(batch, *told.latent_shape))
-    image = torch.from_numpy(frames).permute(0, 4, 1, 2, 3) / 127.5 - 1.0  # the stock pipeline pads it to the clip
+CLIPS = {
+    "image": Clip((256, 320), 13),
+    "actions": Clip((256, 320), 13, actions=True),
+    "480p": Clip((480, 832), 93),
+    "720p": Clip((704, 1280), 93),
+}
 
-    def stock() -> Tensor:
-        # A batch of videos is refused, so that samples go one by one, as a user of the pipeline would do it.
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the benchmark."""
+
+    model: Size = "middle"
+    clips: tuple[Literal["image", "actions", "480p", "720p"], ...] = ("image",)
+    batches: tuple[int, ...] = (1, 4)
+    steps: int = 2
+    repeats: int = 1
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    clock: Literal["wall", "processor"] = "wall"
+    compile: bool = False
+    """compile our blocks"""
+    cuda_graphs: bool = False
+    """record our evaluations and replay them"""
+    refine: bool = False
+    """time Predict-and-Perturb too"""
+    uncertain: float = 0.25
+    """share of the tokens that refinement is made to find uncertain"""
+    text_width: int = 100352
+    tokens: int = 512
+
+
+class Run:
+    """Clips of one kind in one batch, through either side.
+
+    Args:
+        models: both sides.
+        clip: what is imagined.
+        batch: how many at once.
+        settings: of the benchmark.
+    """
+
+    def __init__(self, models: Models, clip: Clip, batch: int, settings: Settings) -> None:
+        generator = torch.Generator().manual_seed(0)
+        shape = 1, settings.tokens, settings.text_width
+        dtype = getattr(torch, settings.dtype)
+        self.prompts = [torch.randn(shape, generator=generator).to(settings.device, dtype) for _ in range(2)]
+        self.models, self.clip, self.steps = models, clip, settings.steps
+        self.guidance = 0.0 if clip.actions else GUIDANCE
+        rng = np.random.default_rng(0)
+        self.frames = rng.integers(0, 255, (1, 1, *clip.size, 3), dtype=np.uint8)
+        self.actions = rng.uniform(0, 0.05, (batch, clip.frames - 1, 7)) if clip.actions else None
+        self.told = self._told(models.ours)
+        self.noise = KeyedNoise(range(batch))
+        self.x = self.noise.initial(torch.empty(batch, *self.told.latent_shape, device=settings.device))
+        self.sigmas = self.told.sigmas(settings.steps)
+
+    def stock(self) -> Tensor:
+        """Latents of the stock pipeline, one after another: it refuses a batch of videos."""
+        image = torch.from_numpy(self.frames).permute(0, 4, 1, 2, 3) / 127.5 - 1.0  # it pads this to the whole clip
+        height, width = self.clip.size
         return torch.cat(
             [
-                pipe(
-                    video=image, prompt_embeds=prompts[0], negative_prompt_embeds=prompts[1], height=SIZE[0],
-                    width=SIZE[1], num_frames=FRAMES, num_inference_steps=asked.steps, guidance_scale=GUIDANCE,
-                    num_latent_conditional_frames=1, latents=each[None].clone(), output_type="latent",
+                self.models.stock(
+                    video=image, prompt_embeds=self.prompts[0], negative_prompt_embeds=self.prompts[1], height=height,
+                    width=width, num_frames=self.clip.frames, num_inference_steps=self.steps,
+                    guidance_scale=self.guidance, num_latent_conditional_frames=1, latents=each[None].clone(),
+                    output_type="latent",
                 ).frames
-                for each in x
+                for each in self.x
             ]
         )  # fmt: skip
 
-    def ours() -> Tensor:
-        anew = told.conditioned(prompt=prompts[0])  # reads the prompts again, as the stock pipeline does
-        given = anew.encode(frames).expand(batch, -1, -1, -1, -1)
-        return sample(anew.denoiser(given), x, anew.sigmas(asked.steps), solver="unipc")
+    def ours(self, refine: SparsePredictPerturb | None = None, share: float | None = None) -> Tensor:
+        """Latents of this package, which reads the prompts anew as the stock pipeline does."""
+        denoise = self.denoiser(self.told.conditioned(prompt=self.prompts[0]))
+        denoise = denoise if share is None else Unsettled(denoise, share)
+        return sample(denoise, self.x, self.sigmas, solver="unipc", refine=refine, noise=self.noise)
 
-    return stock, ours
+    def denoiser(self, told: Any) -> Any:
+        """Of the whole batch, from pixels on."""
+        given = told.encode(self.frames).expand(len(self.x), -1, -1, -1, -1)
+        return told.denoiser(given, self.actions, self.frames)
+
+    def operations(self) -> float:
+        """Floating-point operations of one evaluation of the batch."""
+        denoise = self.denoiser(self._told(self.models.eager))
+        with FlopCounterMode(display=False) as counter:
+            denoise(self.x, float(self.sigmas[0]))
+        return float(counter.get_total_flops())
+
+    def _told(self, backend: Any) -> Any:
+        given = {"prompt": self.prompts[0], "negative_prompt": self.prompts[1], "guidance": self.guidance}
+        return backend.conditioned(**given, image_size=self.clip.size, num_frames=self.clip.frames)
 
 
-def _models(text_width: int, running: Running) -> tuple[Any, ReleasedCosmos25]:
-    torch.manual_seed(0)
-    network = CosmosTransformer3DModel(
-        in_channels=17,
-        out_channels=16,
-        num_attention_heads=8,
-        attention_head_dim=64,
-        num_layers=14,
-        text_embed_dim=1024,
-        adaln_lora_dim=64,
-        rope_scale=(1.0, 3.0, 3.0),
-        extra_pos_embed_type=None,
-        use_crossattn_projection=True,
-        crossattn_proj_in_channels=text_width,
-    ).eval()
-    vae = AutoencoderKLWan(base_dim=16, z_dim=16, num_res_blocks=1).eval()
-    scheduler = UniPCMultistepScheduler(
-        use_karras_sigmas=True, use_flow_sigmas=True, prediction_type="flow_prediction", sigma_max=200.0, sigma_min=0.01
+def main(settings: Settings) -> None:
+    """Print the table."""
+    running = Running(compile=settings.compile, cuda_graphs=settings.cuda_graphs)
+    dtype = getattr(torch, settings.dtype)
+    models = random_models(settings.model, settings.text_width, settings.device, dtype, running)
+    peak = matrix_peak(settings.device, dtype, settings.clock)
+    where = torch.cuda.get_device_name() if settings.device == "cuda" else platform.processor() or platform.machine()
+    print(
+        f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {settings.dtype}, peak of matrix "
+        f"products {peak / 1e12:.3g} TFLOP/s; {settings.model}, {settings.steps} steps, prompts of {settings.tokens} x "
+        f"{settings.text_width}, {'compiled, ' * settings.compile}{'recorded, ' * settings.cuda_graphs}"
+        f"medians of {settings.repeats}"
     )
-    pipe = Cosmos2_5_PredictBasePipeline(None, None, network, vae, scheduler, NoChecker())
-    pipe.set_progress_bar_config(disable=True)
-    recipe = Recipe("random", SIZE, FRAMES, 4.0, 35)
-    prompts: Any = None  # embeddings are given
-    return pipe, ReleasedCosmos25(network, vae, dict(scheduler.config), recipe, prompts, running=running)
+    print(" ".join(f"{name:>9}" for name in COLUMNS) + "  largest difference")
+    for name in settings.clips:
+        for batch in settings.batches:
+            print(row(name, Run(models, CLIPS[name], batch, settings), settings, peak), flush=True)
 
 
-def _median(run: Callable[[], Tensor], repeats: int, clock: Callable[[], float]) -> tuple[float, Tensor]:
-    seconds = []
-    for _ in range(repeats):
+def row(name: str, run: Run, settings: Settings, peak: float) -> str:
+    """One line of the table."""
+    run.ours()  # compiles and records
+    slow, expected, most = measured(run.stock, settings)
+    fast, z, least = measured(run.ours, settings)
+    # The prompts' projection and the encoded image are left out of the operations, and so is most of guidance's sum.
+    rate = run.operations() * settings.steps / fast
+    refined = refinement(run, settings) if settings.refine else ["-", "-"]
+    apart = "-" if run.clip.actions else f"{difference(z, expected):.1e}"
+    numbers = (
+        f"{slow:.2f}",
+        f"{fast:.2f}",
+        f"{slow / fast:.2f}",
+        most,
+        least,
+        f"{rate / 1e12:.3g}",
+        f"{rate / peak:.0%}",
+    )
+    return " ".join(f"{each:>9}" for each in (name, len(run.x), *numbers, *refined)) + f"  {apart:>18}"
+
+
+def refinement(run: Run, settings: Settings) -> list[str]:
+    """Time of dense and of sparse refinement over plain time, the latter with as many evaluations."""
+    published = preset("cosmos-54").in_time(run.told.sigmas(35))
+    times = []
+    for refine in (published, SparsePredictPerturb.of(published)):
+        if planned_nfe(run.sigmas, "unipc", refine) == settings.steps:
+            raise SystemExit(f"steps: got {settings.steps}, expected enough for a refined one; use at least 12")
+        times.append(measured(lambda refine=refine: run.ours(refine, settings.uncertain), settings)[0])
+    plain = measured(lambda: run.ours(share=settings.uncertain), settings)[0]
+    return [f"{each / plain:.2f}" for each in times]
+
+
+def measured(run: Callable[[], Tensor], settings: Settings) -> tuple[float, Tensor, str]:
+    """Median of seconds, the result, and GiB at most on a GPU."""
+    cuda, clock, seconds = settings.device == "cuda", CLOCKS[settings.clock], []
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(settings.repeats):
         started = clock()
         result = run()
+        if cuda:
+            torch.cuda.synchronize()
         seconds.append(clock() - started)
-    return statistics.median(seconds), result
+    return statistics.median(seconds), result, f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if cuda else "-"
 
 
-def _resize_without_torchvision() -> None:
-    """The stock network resizes a mask of zeros with torchvision; nearest interpolation where that is missing."""
-    if hasattr(transformer_cosmos, "transforms"):
-        return
+def matrix_peak(device: str, dtype: torch.dtype, clock: str, tries: int = 10) -> float:
+    """Operations a second of the product of large square matrices, the best of some tries."""
+    size = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    best = np.inf
+    for _ in range(tries):
+        started = CLOCKS[clock]()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, CLOCKS[clock]() - started)
+    return 2.0 * size**3 / best
 
-    def resize(x: Tensor, size: list[int], interpolation: str) -> Tensor:
-        return torch.nn.functional.interpolate(x, size=size, mode=interpolation)
 
-    transformer_cosmos.transforms = SimpleNamespace(
-        functional=SimpleNamespace(resize=resize), InterpolationMode=SimpleNamespace(NEAREST="nearest")
-    )
+def difference(z: Tensor, expected: Tensor) -> float:
+    """Largest difference of the imagined latent frames, over the largest value."""
+    return float((z - expected)[:, :, 1:].abs().max() / expected[:, :, 1:].abs().max())
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Settings))

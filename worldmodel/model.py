@@ -252,8 +252,12 @@ class WorldModel:
         actions, _ = self._check_actions(actions, None, len(state))
         if actions is not None:
             actions = self._held(actions, self.recipe.num_frames - state.frames.shape[1])
+        self.backend.check_memory(len(state))
         started = time.monotonic()
-        following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
+        try:
+            following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
+        except torch.OutOfMemoryError:
+            raise ValueError(_too_little(len(state), self.backend)) from None
         common = self._common(state, settings, seconds=time.monotonic() - started)
         return following, chunk.rollout(False, stop is not None, **common)
 

@@ -4,6 +4,7 @@ import pytest
 import tiny_cosmos3
 import tiny_predict
 import torch
+from safetensors.torch import save_file
 from torch.profiler import ProfilerActivity, profile
 
 import worldmodel
@@ -128,6 +129,29 @@ def test_models_and_rollouts_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(ValueError, match=r"memory: got 0.0 GB free on cpu, expected .* GB for 2 at once"):
         told.rollout(None, seeds=[0, 1], steps=1)
+
+
+def test_a_chunk_that_does_not_fit_is_refused(tmp_path, monkeypatch):
+    tiny_predict.save(tiny_predict.pipeline(), tmp_path / "one")
+    told = worldmodel.load(tmp_path / "one", device="cpu", guardrail="none").conditioned(
+        prompt=tiny_predict.embeddings(1), guidance=0.0
+    )
+    monkeypatch.setattr(memory, "free", lambda _: 1_000_000)
+    with pytest.raises(ValueError, match=r"memory: got 0.0 GB free on cpu, expected .* GB for 2 at once"):
+        told.step(told.start(None, seeds=[0, 1]), steps=1)
+
+
+def test_a_text_encoder_goes_where_it_fits(tmp_path, monkeypatch, caplog):
+    (tmp_path / "text_encoder").mkdir()
+    save_file({"one": torch.zeros(500, 1000)}, tmp_path / "text_encoder" / "model.safetensors")
+    room = {"cuda": 2_000_000, "cpu": 2_000_000}  # 1.1 MB are needed in bfloat16, 2.2 MB in float32
+    monkeypatch.setattr(memory, "free", lambda device: room[device.type])
+    assert memory.settle_encoder(tmp_path, CUDA, torch.bfloat16) == CUDA
+    with pytest.raises(ValueError, match=r"got 0.0 GB free on cuda and 0.0 GB free on cpu, expected 0.0 GB for the te"):
+        memory.settle_encoder(tmp_path, CUDA, torch.float32)
+    room["cuda"] = 1_000_000
+    assert memory.settle_encoder(tmp_path, CUDA, torch.bfloat16) == CPU
+    assert "the text encoder takes 0.0 GB and runs on the CPU" in caplog.text
 
 
 def test_this_machine_has_memory():

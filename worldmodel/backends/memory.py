@@ -10,6 +10,7 @@ The factors were measured with PyTorch's profiler on small networks in float32 a
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import torch
 from safetensors import safe_open
 
 from worldmodel.backends.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 # Cheapest first, as far as results go.
 SAVINGS = {
@@ -142,6 +145,26 @@ def settle_weights(
     raise ValueError(
         f"memory: got {_gb(room)} free on {device}, expected {_gb(needed)} for the weights; "
         + _advice(fitting, [weights.on_device(each) for each in fitting], "a smaller model or another device")
+    )
+
+
+def settle_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> torch.device:
+    """Where the text encoder of a pipeline folder fits: on the device, else in main memory, where it is slower.
+
+    Raises:
+        ValueError: it fits nowhere.
+    """
+    needed = int(EXTRA * dtype.itemsize * sum(_sizes(folder / "text_encoder")))
+    room = {place: free(place) for place in dict.fromkeys((device, torch.device("cpu")))}
+    for place, left in room.items():
+        if needed <= left:
+            if place != device:
+                logger.warning("memory: the text encoder takes %s and runs on the CPU, which is slow", _gb(needed))
+            return place
+    raise ValueError(
+        f"memory: got {' and '.join(f'{_gb(left)} free on {place}' for place, left in room.items())}, expected "
+        f"{_gb(needed)} for the text encoder of a new prompt; embed the prompt on a larger machine and keep it with "
+        "worldmodel.backends.text.ship_prompt, or give its embedding"
     )
 
 

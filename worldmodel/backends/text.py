@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from worldmodel.backends.memory import settle_encoder
 from worldmodel.backends.pipeline_folder import read_json
 
 TOKENS = 512
@@ -81,9 +82,10 @@ class Prompts:
     def _with_encoder(self, kind: Any, use: Callable[[Any], Tensor]) -> Tensor:
         """What ``use`` makes of the encoder, which is gone afterwards."""
         self._fetch()
+        place = settle_encoder(self._folder, torch.device(self._device), self._dtype)
         encoder = kind.from_pretrained(
             self._folder / "text_encoder", local_files_only=True, use_safetensors=True, dtype=self._dtype
-        ).to(self._device)
+        ).to(place)
         try:
             return use(encoder).cpu()
         finally:
