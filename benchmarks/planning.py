@@ -19,8 +19,8 @@ import gymnasium as gym
 import numpy as np
 
 import worldmodel.envs  # noqa: F401
+from worldmodel.backends.domains import matched
 from worldmodel.envs.imagined_readout import readout_for
-from worldmodel.envs.imagined_settings import matched
 from worldmodel.evaluators.intervals import wilson
 from worldmodel.graded import GradedPolicy
 from worldmodel.planning.control import PlanningPolicy, Task

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.domains import matched
 from worldmodel.envs.imagined_dream import Chunk, Dreamer, Episode, Reward
 from worldmodel.envs.imagined_starts import EnvStarts, Starts
 
@@ -128,31 +129,6 @@ def info_of(episode: Episode, chunk: Chunk | None, success: bool) -> dict[str, A
         "seconds": 0.0 if chunk is None else chunk.seconds,
         "uncertainty": float("nan") if chunk is None else chunk.uncertainty,
     }
-
-
-def matched(model: Any, spec: ActionSpec | None) -> Any:
-    """The model with actions that mean what those of a spec do; any model with actions where there is no spec.
-
-    Raises:
-        ValueError: it takes no actions, or others.
-    """
-    from worldmodel.backends.domains import differences
-
-    own = model.backend.action_spec
-    if own is not None and (spec is None or not differences(own, spec)):
-        return model
-    if spec is not None and model.recipe.domains:
-        return model.conditioned(domain=spec)
-    if own is None:
-        raise ValueError(
-            f"model: got {model.recipe.name}, which takes no actions, expected one that does; load another, or train "
-            "one on this environment"
-        )
-    assert spec is not None
-    raise ValueError(
-        f"model: got actions of {model.recipe.name} that differ from those of the environment: "
-        f"{'; '.join(differences(own, spec))}; convert them, or load a model of this robot"
-    )
 
 
 @functools.lru_cache(maxsize=2)

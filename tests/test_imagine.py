@@ -1,5 +1,7 @@
 """Rollouts of stored clips, told what was done in them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,15 @@ def test_a_model_that_takes_actions_is_told_those_of_the_clips(model, mazes, tmp
 def test_a_clip_without_actions_is_imagined_without(model, tmp_path):
     drops = collect(tmp_path / "drop", episodes=1, seed=3, image_size=32, num_frames=9)
     assert imagine(model, drops, tmp_path / "out").read_rollout(drops.keys()).actions is None
+
+
+def test_clips_of_another_robot_are_refused_for_a_model_of_one(pipeline_folder, mazes, tmp_path, monkeypatch):
+    other = worldmodel.load(pipeline_folder, device="cpu")
+    spec = mazes.action_spec(mazes.keys()[0])
+    monkeypatch.setattr(type(other.backend), "action_spec", dataclasses.replace(spec, frame="gripper"))
+    with pytest.raises(ValueError, match="differ from those given: frame 'world' where 'gripper' is expected"):
+        imagine(other, mazes, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_range_report_has_a_line_for_each_number(model, mazes):

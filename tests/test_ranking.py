@@ -106,7 +106,7 @@ def test_only_what_came_before_a_fault_is_credited():
 @pytest.mark.parametrize(
     ("model", "env", "options", "message"),
     [
-        (painted, "worldmodel/Grasp-v0", {}, "differ from those of the environment"),
+        (painted, "worldmodel/Grasp-v0", {}, "differ from those given"),
         (painted, "worldmodel/GraphTraversal-v0", {"scenes": 0}, "at least 1"),
         (random_robots, "worldmodel/FreeFall-v0", {}, "takes no actions"),
     ],

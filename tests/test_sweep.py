@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import worldmodel
+from worldmodel.actions import ActionSpec
 from worldmodel.rollout import Rollout
-from worldmodel.sweep import action_sweep, draw_sweep, find_env, sweep_lines
+from worldmodel.sweep import _command, _levels, action_sweep, draw_sweep, find_env, sweep_lines
+from worldmodel.wrapped import PixelEnv
 
 FRAMES = 9
 
@@ -51,6 +53,34 @@ def test_a_model_that_knows_nothing_hardly_agrees_and_is_drawn_beside_mujoco(rob
     lines = sweep_lines(sweep)
     assert len(lines) == 2 and lines[0].startswith("velocity_x at +0.36 and -0.36 m/s: agreement with MuJoCo")
     assert draw_sweep(sweep, tmp_path / "sweep.png").stat().st_size > 1000
+
+
+class Copied(MuJoCoAsModel):
+    """The same of an environment without policies: another copy of it under the actions times a sign."""
+
+    def rollout(self, frames, *, seeds, actions, progress):
+        clips = []
+        for seed, own in zip(seeds, actions, strict=True):
+            pictures = [self.env.reset(seed=int(seed))[0]["pixels"]]
+            pictures += [self.env.step(self.sign * action)[0]["pixels"] for action in own]
+            clips.append(np.stack(pictures))
+        assert np.array_equal(np.stack(clips)[:, 0], frames)
+        zeros = np.zeros(len(clips), np.int64)
+        return Rollout(np.stack(clips), 16.0, zeros, zeros)
+
+
+def test_other_peoples_environments_are_swept_too():
+    model = Copied(PixelEnv("Reacher-v5", (32, 32)), 1.0)
+    env = find_env(model, "Reacher-v5")
+    same = action_sweep(model, env, [3])
+    assert same.agreement == pytest.approx(np.ones((2, 1)))
+    assert (action_sweep(Copied(model.env, -1.0), env, [3]).agreement < 0.0).all()
+
+
+def test_motions_stay_within_bounds_without_zero():
+    spec = ActionSpec(("throttle", "gripper"), ("1", "1"), (0.2, 0.0), (1.0, 1.0), "car", 16.0)
+    assert _levels(spec) == pytest.approx(np.array([[0.68, 0.2], [1.0, 0.0]]))
+    assert _command(spec, 1, 0.0) == pytest.approx([0.2, 0.0])
 
 
 def test_what_cannot_be_swept_is_refused(robot_folder, pipeline_folder):

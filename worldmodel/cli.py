@@ -135,6 +135,12 @@ def rollout(
     handover: Literal["frame", "frames", "latent"] = "frame",
     stop_limit: float | None = None,
     told: bool = True,
+    prompt: str | None = None,
+    guidance: float | None = None,
+    conditions: tuple[str, ...] = (),
+    device: str | None = None,
+    guardrail: Literal["nvidia", "none"] = "nvidia",
+    memory: tuple[Literal["slicing", "tiling", "offload", "fp8"], ...] = (),
     seed: int = 0,
     batch_size: int = 32,
 ) -> None:
@@ -143,7 +149,7 @@ def rollout(
     Args:
         truth: a store written by ``worldmodel collect``.
         out: folder of the rollout store; an unfinished one is continued.
-        model: "tiny" or a pipeline folder.
+        model: "tiny", a pipeline folder, or a repository of the hub such as nvidia/Cosmos-Predict2.5-2B.
         steps: sampling steps; the model's default if not given.
         solver: how to step from noise level to noise level.
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
@@ -153,10 +159,18 @@ def rollout(
         handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
         stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
         told: tell a model that takes actions those of the clips, where they have any.
+        prompt: what to imagine, of models that read one.
+        guidance: how far to steer towards the prompt, in the model's own convention; 0 is off.
+        conditions: what else the model is told, as key=value with JSON values, such as image_size=[256,320]
+            num_frames=13; the options of its backend's ``conditioned``.
+        device: torch device; a CUDA device if there is one, by default.
+        guardrail: of NVIDIA's models; none goes without, where the licence allows that, and the rollouts record it.
+        memory: how a released model is made to fit.
         seed: added to the seed of every clip.
         batch_size: clips denoised at once.
     """
     import worldmodel
+    from worldmodel.backends.running import Running
     from worldmodel.imagine import imagine, range_lines
     from worldmodel.over_refinement import warning
     from worldmodel.sampling import PredictPerturb
@@ -164,7 +178,11 @@ def rollout(
     from worldmodel.storage import EpisodeStore
 
     refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
-    loaded, clips = worldmodel.load(model), EpisodeStore.open(truth, "truth")
+    clips, options = EpisodeStore.open(truth, "truth"), parse_options(conditions)
+    options |= {k: v for k, v in {"prompt": prompt, "guidance": guidance}.items() if v is not None}
+    running = Running(memory=memory) if memory else None
+    loaded = worldmodel.load(model, device, guardrail=guardrail, running=running)
+    loaded = loaded.conditioned(**options) if options else loaded
     if told:
         print("".join(f"{line}\n" for line in range_lines(loaded, clips)), end="")
     store = imagine(

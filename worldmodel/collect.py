@@ -86,7 +86,7 @@ def collect(
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
         if value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
-    if not _is_ours(env):
+    if not is_ours(env):
         return _collect_other(out, env, episodes, seed, image_size, fps, num_frames, policies, options, depth)
     clip = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
     recipe, policies = _prepare(out, env, clip, as_json("options", dict(options or {})), policies, depth)
@@ -108,7 +108,7 @@ def collect(
     return store
 
 
-def _is_ours(env: str) -> bool:
+def is_ours(env: str) -> bool:
     """Whether an environment is not one of Gymnasium's registry that is none of this package's."""
     import gymnasium as gym
 

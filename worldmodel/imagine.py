@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.backends.domains import choose
+from worldmodel.backends.domains import choose, matched
 from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
@@ -64,7 +64,7 @@ def imagine(
     keys = _check_truth(model, truth, keys, frames)
     spec = truth.action_spec(keys[0]) if told else None
     if spec is not None and (model.recipe.domains or model.backend.action_spec is not None):
-        model = model.conditioned(domain=spec)
+        model = matched(model, spec)
     else:
         spec = None
     settings = {**model.provenance(**options), "frames": frames, "seed": seed, "truth": truth.settings}

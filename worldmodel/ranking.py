@@ -12,10 +12,10 @@ import numpy as np
 from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
+from worldmodel.backends.domains import matched
 from worldmodel.envs.imagined_dream import Dreamer
 from worldmodel.envs.imagined_dream import Episode as Dream
 from worldmodel.envs.imagined_readout import Readout, readout_for
-from worldmodel.envs.imagined_settings import matched
 from worldmodel.envs.imagined_starts import Start
 from worldmodel.envs.imagined_wrappers import ChunkActions
 from worldmodel.evaluators.confusion import Confusion

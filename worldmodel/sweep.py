@@ -16,11 +16,12 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.actions import HELD, ActionSpec
-from worldmodel.collect import environment_id
+from worldmodel.collect import environment_id, is_ours
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.model import WorldModel
 from worldmodel.show import Clip, contact_sheet
 from worldmodel.storage.export import write_png
+from worldmodel.wrapped import PixelEnv
 
 ENVS = ("graph-traversal", "maze", "grasp")  # in which a model without a named environment is looked for
 FAR = 0.6  # share of the way to a bound at which motions are held
@@ -58,15 +59,15 @@ def action_sweep(model: WorldModel, env: gym.Env, seeds: Sequence[int]) -> Sweep
 
     Args:
         model: takes the environment's actions; one of several robots is told whose.
-        env: one of :mod:`worldmodel.envs` whose pictures have the model's size.
+        env: one of :mod:`worldmodel.envs`, or a :class:`PixelEnv`, whose pictures have the model's size.
         seeds: of the scenes, also of the rollouts.
 
     Raises:
         ValueError: the model does not know the environment's actions.
     """
     scene = env.unwrapped
-    if not isinstance(scene, SceneEnv) or scene.action_spec is None:
-        raise ValueError(f"env: got {env}, expected one of worldmodel.envs in which something acts; choose another")
+    if not isinstance(scene, SceneEnv | PixelEnv) or scene.action_spec is None:
+        raise ValueError(f"env: got {env}, expected one in which something acts; choose another, or wrap it: PixelEnv")
     spec = scene.action_spec
     told = model.conditioned(domain=spec) if model.recipe.domains else model
     levels = _levels(spec)
@@ -115,9 +116,8 @@ def find_env(model: WorldModel, name: str | None) -> gym.Env:
     Raises:
         ValueError: the model takes none of the known environments' actions.
     """
-    height, width = model.recipe.image_size
     for each in ENVS if name is None else (name,):
-        env = gym.make(environment_id(each), image_size=(height, width))
+        env = _make(model, each)
         try:
             if model.recipe.domains:
                 model.conditioned(domain=env.get_wrapper_attr("action_spec"))
@@ -129,24 +129,43 @@ def find_env(model: WorldModel, name: str | None) -> gym.Env:
     raise ValueError(f"model: got {model.recipe.name}, which takes no actions of {', '.join(ENVS)}; name the --env")
 
 
+def _make(model: WorldModel, name: str) -> gym.Env:
+    """One of :mod:`worldmodel.envs`, or any Gymnasium MuJoCo environment through its own camera."""
+    if is_ours(name):
+        return gym.make(environment_id(name), image_size=model.recipe.image_size)
+    return PixelEnv(name, model.recipe.image_size, model.recipe.fps)
+
+
 def _levels(spec: ActionSpec) -> np.ndarray:
     """(D, 2) high and low end of each number: positions at their bounds, motions short of them."""
     shares = np.array([1.0 if name in HELD else FAR for name in spec.names])
-    middle = np.where(shares == 1.0, np.add(spec.low, spec.high) / 2.0, 0.0)
+    middle = np.where(shares == 1.0, np.add(spec.low, spec.high) / 2.0, _rest(spec))
     return np.stack([middle + shares * (bound - middle) for bound in (np.array(spec.high), np.array(spec.low))], axis=1)
+
+
+def _rest(spec: ActionSpec) -> np.ndarray:
+    """Zeros (D,), or what within the bounds is nearest."""
+    return np.clip(0.0, spec.low, spec.high)
 
 
 def _command(spec: ActionSpec, number: int, level: float) -> np.ndarray:
     """Standing still with everything open, but for one number."""
-    command = np.array([high if name in HELD else 0.0 for name, high in zip(spec.names, spec.high, strict=True)])
+    command = np.where([name in HELD for name in spec.names], spec.high, _rest(spec))
     command[number] = level
     return command
 
 
-def _play(scene: SceneEnv, seed: int, spec: ActionSpec, number: int, level: float, frames: int) -> np.ndarray:
+def _play(
+    scene: SceneEnv | PixelEnv, seed: int, spec: ActionSpec, number: int, level: float, frames: int
+) -> np.ndarray:
     """Video (T, H, W, 3) of MuJoCo under one command."""
     command = _command(spec, number, level)
-    return scene.record(seed=seed, policy=lambda info: command).video[:frames]
+    if isinstance(scene, SceneEnv):
+        return scene.record(seed=seed, policy=lambda info: command).video[:frames]
+    pictures = [scene.reset(seed=seed)[0]["pixels"]]
+    while len(pictures) < frames:
+        pictures.append(scene.step(command)[0]["pixels"])
+    return np.stack(pictures)
 
 
 def _change(video: np.ndarray) -> np.ndarray:

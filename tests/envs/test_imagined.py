@@ -9,8 +9,8 @@ from gymnasium.utils.env_checker import check_env
 from known_models import painted, random_robots
 
 import worldmodel.envs  # noqa: F401
+from worldmodel.backends.domains import matched
 from worldmodel.envs.imagined import ImaginedEnv
-from worldmodel.envs.imagined_settings import matched
 from worldmodel.envs.imagined_starts import FrameStarts
 from worldmodel.envs.imagined_vector import ImaginedVectorEnv
 from worldmodel.envs.imagined_wrappers import ChunkActions, SingleSteps

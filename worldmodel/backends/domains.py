@@ -92,6 +92,29 @@ def choose(domains: Iterable[Domain], wanted: str | ActionSpec) -> Domain:
     )
 
 
+def matched(model: Any, spec: ActionSpec | None) -> Any:
+    """The model with actions that mean what those of a spec do; any model with actions where there is no spec.
+
+    Raises:
+        ValueError: it takes no actions, or others.
+    """
+    own = model.backend.action_spec
+    if own is not None and (spec is None or not differences(own, spec)):
+        return model
+    if spec is not None and model.recipe.domains:
+        return model.conditioned(domain=spec)
+    if own is None:
+        raise ValueError(
+            f"model: got {model.recipe.name}, which takes no actions, expected one that does; load another, or train "
+            "one on this robot's data"
+        )
+    assert spec is not None
+    raise ValueError(
+        f"model: got actions of {model.recipe.name} that differ from those given: "
+        f"{'; '.join(differences(own, spec))}; convert them, or load a model of this robot"
+    )
+
+
 def differences(expected: ActionSpec, got: ActionSpec) -> list[str]:
     """What of a spec is not as expected, a phrase each; bounds may be narrower."""
     phrases = [
