@@ -54,6 +54,9 @@ class PaintedBall:
     def provenance(self):
         return {}
 
+    def check_memory(self, batch):
+        """It takes next to none."""
+
     def paint(self, frame, actions, shift):
         """(n, H, W, 3) of what follows a frame (H, W, 3) under actions (n, 2)."""
         side = frame.shape[0]
