@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from refinement_methods import Method
+from refinement_tasks import score
 from torch import Tensor
 
 import worldmodel
-from worldmodel.evaluators.free_fall import score_free_fall
-from worldmodel.evaluators.regions import background, changed, still
-from worldmodel.evaluators.tone import tone_error
 from worldmodel.model import WorldModel
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import Record, sample
@@ -27,14 +24,6 @@ from worldmodel.truth import Truth
 
 DECODED = 4  # clips at once, which a CPU decodes fastest
 SCORED_AT = 0.5  # noise level at which best-of-N asks a model about its own clips
-KEPT = (
-    "centroid_error_px",
-    "centroid_error_diagonal",
-    "detection_rate",
-    "impact_absolute_error_ms",
-    "impact_within_2_frames",
-    "frame_error_px",
-)
 
 
 @dataclass(frozen=True)
@@ -43,6 +32,7 @@ class Unit:
 
     method: Method
     model: str
+    task: str
     truth: Path
     keys: tuple[str, ...]
     seed: int  # added to the scenes' own
@@ -55,35 +45,28 @@ def prepare_worker(threads: int) -> None:
 
 
 def run_unit(unit: Unit) -> list[dict[str, Any]]:
-    """One entry a clip: scene, nfe, chosen, and the scores of its candidates, of which the first is a random pick."""
+    """One entry a clip: scene, policy, nfe, chosen, and the scores of its candidates; the first is a random pick."""
     model, truths = _load(unit.model), [_truth(unit.truth, key) for key in unit.keys]
     candidates, nfe, chosen = _sample(model, unit, truths)
-    scored = [[score(video, truth) for video, truth in zip(_decode(model, z), truths, strict=True)] for z in candidates]
-    return [
-        {"scene": key, "nfe": int(spent), "chosen": int(pick), "scores": list(scores)}
-        for key, spent, pick, *scores in zip(unit.keys, nfe, chosen, *scored, strict=True)
-    ]
-
-
-def score(video: np.ndarray, truth: Truth) -> dict[str, Any]:
-    """The numbers of one clip: the fall's, and by how many grey levels the tone of still places drifted off."""
-    fall = score_free_fall(video, truth).to_dict()
-    quiet = np.broadcast_to(still(background(truth), changed(truth.video)), video.shape[:3])
-    saturation, luminance, contrast = (tone_error(video[[0, -1]], truth.video[[0, -1]], quiet[[0, -1]])).T
-    drifts = {
-        "saturation_drift": float(np.diff(saturation)[0]),
-        "luminance_drift": float(np.diff(luminance)[0]),
-        "contrast_drift": float(np.diff(contrast)[0]),
-    }
-    return {name: _json_ready(value) for name, value in {**{name: fall[name] for name in KEPT}, **drifts}.items()}
+    videos = [_decode(model, z) for z in candidates]
+    scored = [[score(unit.task, video, truth) for video, truth in zip(each, truths, strict=True)] for each in videos]
+    entries = []
+    for key, spent, pick, *scores in zip(unit.keys, nfe, chosen, *scored, strict=True):
+        scene, _, policy = key.partition("-")
+        entries.append({"scene": scene, "policy": policy, "nfe": int(spent), "chosen": int(pick), "scores": scores})
+    return entries
 
 
 def _sample(model: WorldModel, unit: Unit, truths: list[Truth]) -> tuple[list[Tensor], np.ndarray, np.ndarray]:
     """Latents of every candidate, evaluations (B,) and the index (B,) of the candidate chosen."""
-    method, seeds = unit.method, [unit.seed + int(key) for key in unit.keys]
-    given = model.backend.encode(np.stack([truth.video[:1] for truth in truths]))
-    like = given.new_empty(len(truths), *model.backend.latent_shape)
-    denoise, noise = model.backend.denoiser(given), KeyedNoise(seeds)
+    method, seeds = unit.method, [unit.seed + int(key.split("-")[0]) for key in unit.keys]
+    spec = truths[0].action_spec
+    told = model.conditioned(domain=spec) if spec is not None and model.recipe.domains else model
+    listens = spec is not None and told.backend.action_spec is not None
+    given = told.backend.encode(np.stack([truth.video[:1] for truth in truths]))
+    like = given.new_empty(len(truths), *told.backend.latent_shape)
+    actions = np.stack([truth.actions for truth in truths]) if listens else None
+    denoise, noise = told.backend.denoiser(given, actions), KeyedNoise(seeds)
     if method.candidates == 1:
         record = Record()
         z = sample(
@@ -127,11 +110,3 @@ def _load(name: str) -> WorldModel:
 @functools.lru_cache(maxsize=1024)
 def _truth(store: Path, key: str) -> Truth:
     return EpisodeStore.open(store, "truth").read_truth(key)
-
-
-def _json_ready(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_json_ready(each) for each in value]
-    if isinstance(value, bool):
-        return value
-    return None if math.isnan(value) else round(float(value), 5)

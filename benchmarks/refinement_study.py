@@ -1,6 +1,6 @@
-"""Does Predict-and-Perturb beat its controls on free fall, at the same number of model evaluations?
+"""Does Predict-and-Perturb beat its controls on a task, at the same number of model evaluations?
 
-    python benchmarks/refinement_study.py
+    python benchmarks/refinement_study.py --task free-fall
 
 Settings of every method are chosen on tuning scenes, three stages one after the other; then all are compared on
 held-out scenes, several seeds each. What is finished is kept under ``--out``: stop it when you like, or give it
@@ -21,7 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -29,10 +29,11 @@ import tyro
 from refinement_clips import Unit, prepare_worker, run_unit
 from refinement_methods import Method, compared, first_stage, second_stage, third_stage
 from refinement_table import mean_errors, write_tables
+from refinement_tasks import FRAMES, TASKS
 from tqdm.auto import tqdm
 
 import worldmodel
-from worldmodel.collect import collect, episode_name
+from worldmodel.collect import collect, plan
 
 TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 8000
 SEED_STRIDE = 100_000_000  # from one noise seed of a scene to its next
@@ -43,7 +44,8 @@ UNFINISHED = "time is up; run the same command to go on"
 class Study:
     """Settings of the study."""
 
-    out: Path = Path("runs/refinement_study")
+    out: Path = Path("runs/refinement_study")  # with a folder for each task
+    task: Literal["free-fall", "grasp", "graph-agent", "graph-flood", "maze"] = "free-fall"
     model: str = "tiny"
     tuning_scenes: int = 48
     scenes: int = 200
@@ -57,28 +59,39 @@ def main(study: Study) -> None:
     """Go on with the study for as long as there is time, and print the tables when it is done."""
     deadline = time.monotonic() + 60.0 * study.minutes
     model = worldmodel.load(study.model, "cpu")
-    folder = study.out / "truth"
-    for seed, scenes in ((TUNING_SEED, study.tuning_scenes), (HELD_OUT_SEED, study.scenes)):
-        collect(folder / str(seed), episodes=scenes, seed=seed, image_size=model.recipe.image_size[0])
-    tuning = [episode_name(TUNING_SEED + i) for i in range(study.tuning_scenes)]
-    held_out = [episode_name(HELD_OUT_SEED + i) for i in range(study.scenes)]
+    size, folder = model.recipe.image_size[0], study.out / study.task
+    tuning, held_out = (
+        record(study.task, folder / "truth" / str(seed), seed, scenes, size)
+        for seed, scenes in ((TUNING_SEED, study.tuning_scenes), (HELD_OUT_SEED, study.scenes))
+    )
     with _pool(study.workers) as pool:
         desk = Desk(study, pool, deadline)
         stage = first_stage(model.backend.sigmas)
         tuned = list(stage)
-        scores = desk.run("tuning", stage, folder / str(TUNING_SEED), tuning, 1)
+        scores = desk.run("tuning", stage, *tuning, 1)
         for next_stage in (second_stage, third_stage):
-            stage = next_stage(mean_errors(scores), stage)
-            scores |= desk.run("tuning", stage, folder / str(TUNING_SEED), tuning, 1)
+            stage = next_stage(mean_errors(scores, study.task), stage)
+            scores |= desk.run("tuning", stage, *tuning, 1)
             tuned += stage
-        rows = compared(mean_errors(scores), tuned, model.backend.sigmas)
-        found = desk.run(
-            "held_out", list(rows.values()), folder / str(HELD_OUT_SEED), held_out, study.seeds, whole=False
-        )
-    settings = {"model": model.recipe.name, "weights_sha256": model.backend.weights_hash, "device": "cpu"}
-    print(write_tables(study.out, rows, found, tuned, scores, settings))
-    if len(found["base"]) < study.scenes * study.seeds:
+        rows = compared(mean_errors(scores, study.task), tuned, model.backend.sigmas)
+        found = desk.run("held_out", list(rows.values()), *held_out, study.seeds, whole=False)
+    used = {"model": model.recipe.name, "weights_sha256": model.backend.weights_hash, "device": "cpu"}
+    settings = {**used, "task": study.task}
+    print(write_tables(folder, rows, found, tuned, scores, settings, study.task))
+    if len(found["base"]) < len(held_out[1]) * study.seeds:
         sys.exit(UNFINISHED)
+
+
+def record(task: str, out: Path, seed: int, scenes: int, image_size: int) -> tuple[Path, list[str]]:
+    """The truth of a task's scenes, each under every policy, and its keys."""
+    told = TASKS[task]
+    policies = told.policies or ("",)
+    count = len(policies) * scenes
+    collect(
+        out, told.env, episodes=count, seed=seed, image_size=image_size, num_frames=FRAMES,
+        policies=told.policies, options=told.options,
+    )  # fmt: skip
+    return out, [each.key for each in plan(count, seed, policies)]
 
 
 class Desk:
@@ -100,14 +113,15 @@ class Desk:
 
         If time runs out, the program ends, or else, unless it must be ``whole``, the finished blocks are returned.
         """
+        folder, size, task = self._study.out / self._study.task / part, self._study.block, self._study.task
         blocks = [
             {
-                self._study.out / part / method.name.replace(" ", "_") / f"{seed}-{first:04d}.json": Unit(
-                    method, self._study.model, truth, tuple(keys[first : first + self._study.block]), seed * SEED_STRIDE
+                folder / method.name.replace(" ", "_") / f"{seed}-{first:04d}.json": Unit(
+                    method, self._study.model, task, truth, tuple(keys[first : first + size]), seed * SEED_STRIDE
                 )
                 for method in methods
             }
-            for first in range(0, len(keys), self._study.block)
+            for first in range(0, len(keys), size)
             for seed in range(seeds)
         ]
         units = {path: unit for block in blocks for path, unit in block.items()}

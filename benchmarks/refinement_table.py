@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from refinement_methods import Method
+from refinement_tasks import TASKS, Task
 
 from worldmodel.evaluators.statistics import (
     Interval,
@@ -21,19 +22,20 @@ from worldmodel.evaluators.statistics import (
 )
 
 Entries = Sequence[Mapping[str, Any]]
-METRIC = "centroid_error_px"
+Clip = tuple[str, str]  # scene; policy and noise seed
 MATCHED = "euler"  # the row that all others are held against
 REFINED = ("plain", "masked", "keep_variance")
 PICKS = {
     "candidates": ("Best of N: random pick", lambda entry: 0),
     "candidates_self": ("Best of N: the model's own score", lambda entry: entry["chosen"]),
-    "candidates_oracle": ("Best of N: oracle, which knows the truth", lambda entry: _best(entry)),
+    "candidates_oracle": ("Best of N: oracle, which knows the truth", lambda entry: int(np.argmin(entry["errors"]))),
 }
 
 
-def mean_errors(found: Mapping[str, Entries]) -> dict[str, float]:
-    """Mean centroid error in px of each method."""
-    return {name: float(np.mean([entry["scores"][0][METRIC] for entry in entries])) for name, entries in found.items()}
+def mean_errors(found: Mapping[str, Entries], task: str) -> dict[str, float]:
+    """Mean error of each method."""
+    error = TASKS[task].error
+    return {name: float(np.mean([entry["scores"][0][error] for entry in entries])) for name, entries in found.items()}
 
 
 def write_tables(
@@ -43,10 +45,12 @@ def write_tables(
     tuned: Sequence[Method],
     tuning: Mapping[str, Entries],
     settings: Mapping[str, Any],
+    name: str,
 ) -> str:
-    """Write results.json and table.md; returns the latter's text."""
-    labels, scores, nfe = _rows(rows, found)
-    errors = mean_errors(tuning)
+    """Write results.json and table.md of a task of that name; returns the latter's text."""
+    task = TASKS[name]
+    labels, scores, nfe = _rows(rows, found, task)
+    errors = mean_errors(tuning, name)
     refined = min(REFINED, key=lambda row: errors[rows[row].name])
     against_euler = [row for row in labels if row not in (MATCHED, "candidates_oracle")]
     controls = [row for row in labels if row not in (refined, MATCHED, "candidates_oracle")]
@@ -61,8 +65,9 @@ def write_tables(
         "scenes": len({scene for scene, _ in scores[MATCHED]}),
         "clips": len(scores[MATCHED]),
         "rows": {
-            row: {"label": label, "nfe": nfe[row], "mean": asdict(_mean(scores[row])), **_others(rows, found, row)}
-            for row, label in labels.items()
+            row: {"label": labels[row], "nfe": nfe[row], "mean": asdict(_mean(scores[row]))}
+            | _others(rows, found, row, task)
+            for row in labels
         },
         "differences": differences,
         "refined": refined,
@@ -70,60 +75,63 @@ def write_tables(
         "tuning": {method.name: errors[method.name] for method in tuned},
     }
     (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    text = "\n".join([*_main_table(document), "", *_refined_table(document), "", *_tuning_table(document, rows)])
+    tables = _main_table(document, task), _refined_table(document, task), _tuning_table(document, rows, task)
+    text = "\n\n".join("\n".join(table) for table in tables)
     (out / "table.md").write_text(text + "\n")
     return text
 
 
 def _rows(
-    rows: Mapping[str, Method], found: Mapping[str, Entries]
-) -> tuple[dict[str, str], dict[str, dict[tuple[str, int], float]], dict[str, float]]:
-    """Label, error by (scene, seed), and mean evaluations of each row."""
+    rows: Mapping[str, Method], found: Mapping[str, Entries], task: Task
+) -> tuple[dict[str, str], dict[str, dict[Clip, float]], dict[str, float]]:
+    """Label, error by clip, and mean evaluations of each row."""
     labels, scores, nfe = {}, {}, {}
     for row, method in rows.items():
         for name, (label, _) in PICKS.items() if row == "candidates" else {row: (method.label, None)}.items():
-            labels[name], picked = label, _picked(name, found[method.name])
-            scores[name] = {key: each[METRIC] for key, each in picked.items()}
+            labels[name], picked = label, _picked(name, found[method.name], task)
+            scores[name] = {key: each[task.error] for key, each in picked.items()}
             nfe[name] = float(np.mean([entry["nfe"] for entry in found[method.name]]))
     # A random pick needs neither the other candidates nor a judge.
     nfe["candidates"] = len(rows["candidates"].sigmas) - 1.0
     return labels, scores, nfe
 
 
-def _picked(row: str, entries: Entries) -> dict[tuple[str, int], Mapping[str, Any]]:
-    pick = PICKS[row][1] if row in PICKS else lambda entry: 0
-    return {(entry["scene"], entry["seed"]): entry["scores"][pick(entry)] for entry in entries}
+def _picked(row: str, entries: Entries, task: Task) -> dict[Clip, Mapping[str, Any]]:
+    picked = {}
+    for entry in entries:
+        errors = [score[task.error] for score in entry["scores"]]
+        chosen = PICKS[row][1]({**entry, "errors": errors}) if row in PICKS else 0
+        picked[entry["scene"], f"{entry['policy']} {entry['seed']}"] = entry["scores"][chosen]
+    return picked
 
 
-def _best(entry: Mapping[str, Any]) -> int:
-    return int(np.argmin([score[METRIC] for score in entry["scores"]]))
-
-
-def _others(rows: Mapping[str, Method], found: Mapping[str, Entries], row: str) -> dict[str, Any]:
-    """What else is known of a row: the median, shares, the tone's drift and the error of every frame."""
+def _others(rows: Mapping[str, Method], found: Mapping[str, Entries], row: str, task: Task) -> dict[str, Any]:
+    """What else is known of a row: the median, shares, the tone's drift and, of falls, the error of every frame."""
     method = rows["candidates" if row in PICKS else row]
-    scores = list(_picked(row, found[method.name]).values())
+    picked = _picked(row, found[method.name], task)
+    scores = list(picked.values())
     values = {name: _array(scores, name) for name in scores[0] if name != "frame_error_px"}
-    scenes = np.array([key[0] for key in _picked(row, found[method.name])])
-    frames = np.array([[np.nan if v is None else v for v in score["frame_error_px"]] for score in scores], float)
-    return {
-        "median": asdict(bootstrap_median(values[METRIC], _rng(), scenes)),
-        "found": float(values["detection_rate"].mean()),
-        "landed": float(np.nanmean(values["impact_within_2_frames"])),
+    known = {
+        "median": asdict(bootstrap_median(values[task.error], _rng(), np.array([scene for scene, _ in picked]))),
+        "found": float(np.nanmean(values[task.found[0]])),
+        "fine": float(np.nanmean(values[task.fine[0]])),
         **{f"{name}_drift": float(np.nanmean(values[f"{name}_drift"])) for name in ("saturation", "contrast")},
-        "frame_error_px": np.round(np.nanmean(frames[:, 1:], axis=0), 3).tolist(),
     }
+    if "frame_error_px" in scores[0]:
+        frames = np.array([[np.nan if v is None else v for v in score["frame_error_px"]] for score in scores], float)
+        known["frame_error_px"] = np.round(np.nanmean(frames[:, 1:], axis=0), 3).tolist()
+    return known
 
 
 def _array(scores: Entries, name: str) -> np.ndarray:
     return np.array([np.nan if score[name] is None else score[name] for score in scores], float)
 
 
-def _mean(scores: Mapping[tuple[str, int], float]) -> Interval:
+def _mean(scores: Mapping[Clip, float]) -> Interval:
     return bootstrap_mean(np.array(list(scores.values())), _rng(), np.array([scene for scene, _ in scores]))
 
 
-def _difference(a: Mapping[tuple[str, int], float], b: Mapping[tuple[str, int], float]) -> Any:
+def _difference(a: Mapping[Clip, float], b: Mapping[Clip, float]) -> Any:
     values, others, clusters = pair_by_scene_and_seed(a, b)
     return paired_difference(values, others, _rng(), clusters)
 
@@ -132,24 +140,24 @@ def _rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def _main_table(document: Mapping[str, Any]) -> list[str]:
-    head = ["method", "evaluations", "centroid error, px, mean", "median", "found, %", "landing ± 2 frames, %"]
-    head += ["saturation drift, levels", f"minus {document['rows'][MATCHED]['label']}, px", "Holm p"]
+def _main_table(document: Mapping[str, Any], task: Task) -> list[str]:
+    head = ["method", "evaluations", f"{task.label}, {task.unit}, mean", "median", task.found[1], task.fine[1]]
+    head += ["saturation drift, levels", f"minus {document['rows'][MATCHED]['label']}, {task.unit}", "Holm p"]
     lines = [f"{document['scenes']} held-out scenes, {document['clips']} clips a row.", "", _line(head)]
     lines.append(_line(["---"] * len(head)))
     for name, row in document["rows"].items():
         difference = document["differences"].get(f"{name} - {MATCHED}")
         cells = [row["label"], f"{row['nfe']:.1f}", _interval(row["mean"]), f"{row['median']['value']:.2f}"]
-        cells += [f"{100 * row['found']:.1f}", f"{100 * row['landed']:.1f}", f"{row['saturation_drift']:+.2f}"]
+        cells += [f"{100 * row['found']:.1f}", f"{100 * row['fine']:.1f}", f"{row['saturation_drift']:+.2f}"]
         cells += [_signed(difference["mean"]), _p(difference)] if difference else ["", ""]
         lines.append(_line(cells))
     return lines
 
 
-def _refined_table(document: Mapping[str, Any]) -> list[str]:
+def _refined_table(document: Mapping[str, Any], task: Task) -> list[str]:
     refined = document["refined"]
-    lines = [_line([f"{document['rows'][refined]['label']}, minus", "px, mean", "px, median", "Holm p"])]
-    lines.append(_line(["---"] * 4))
+    head = [f"{document['rows'][refined]['label']}, minus", f"{task.unit}, mean", f"{task.unit}, median", "Holm p"]
+    lines = [_line(head), _line(["---"] * 4)]
     for name, each in document["differences"].items():
         a, b = name.split(" - ")
         if a == refined:
@@ -158,9 +166,9 @@ def _refined_table(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _tuning_table(document: Mapping[str, Any], rows: Mapping[str, Method]) -> list[str]:
+def _tuning_table(document: Mapping[str, Any], rows: Mapping[str, Method], task: Task) -> list[str]:
     chosen = {method.name for method in rows.values()}
-    lines = [_line(["setting, on tuning scenes", "centroid error, px, mean"]), _line(["---"] * 2)]
+    lines = [_line(["setting, on tuning scenes", f"{task.label}, {task.unit}, mean"]), _line(["---"] * 2)]
     for name, error in document["tuning"].items():
         lines.append(_line([f"**{name}**" if name in chosen else name, f"{error:.2f}"]))
     return lines
