@@ -186,7 +186,7 @@ class FreeFall(Family):
         return {"agent_pos": np.column_stack([readings[f"position of {GRIPPER}"], opening])}
 
     def outcome(self, scene: DropScene, time: np.ndarray, signals: Signals) -> dict[str, Any]:
-        """Whether the object lies still at the end, when things first touched floor or support and were let go.
+        """Whether the object lies still at the end, its mass, and when things first touched something and were let go.
 
         A time is None where there is none.
         """
@@ -195,6 +195,7 @@ class FreeFall(Family):
             "impact_time": _finite(signals["impact_time"][-1]),
             "impact_times": [_finite(impact) for impact in signals["impact_times"][-1]],
             "release_time": _finite(signals["release_time"][-1]),
+            "mass_kg": mass_of(scene.objects[0], scene.scale),
         }
 
     def scale(self, scene: DropScene) -> float:

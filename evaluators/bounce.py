@@ -53,14 +53,17 @@ def energy_gain(tracked: TrackedFall, fall: TrueFall, fps: float) -> float:
     return float(max(0.0, gain.max(initial=0.0)) / fall.drop)
 
 
-def penetration(tracked: TrackedFall, fall: TrueFall, truth: Truth) -> float:
+def penetration(tracked: TrackedFall, truth: Truth) -> float:
     """How far in metres the object sinks at least into the floor, more than it does in MuJoCo.
 
     A centre of mass that is lower than the smallest distance of the surface from it has part of
     the object under the floor however it is turned, so no orientation is needed, and what is
     found is a lower bound. MuJoCo's own contacts give way, by centimetres in a hard landing:
-    its deepest frame is allowed, and ``CLEAR`` standard errors.
+    its deepest frame is allowed, and ``CLEAR`` standard errors. nan where a support stands on the floor, which is sunk
+    into above it.
     """
+    if truth.scene.get("support", "none") != "none":
+        return float("nan")
     least, _ = surface_distances(truth)
     allowed = min(least, float(truth.position[:, 0, 2].min()))
     sunk = allowed - CLEAR * np.hypot(tracked.sigma, tracked.turned) - tracked.height

@@ -109,7 +109,7 @@ def _check(
     worst = np.nanmin(np.concatenate([first, second]))
     better = np.nan_to_num(first, nan=worst) - np.nan_to_num(second, nan=worst)
     mean = _interval(better, rng, shown)
-    holds = mean.low > 0 and common >= MIN_COMMON if strict else mean.high >= -metric.resolution
+    holds = mean.low > 0 and common >= MIN_COMMON if strict else mean.value >= -metric.resolution
     n = len(np.unique(shown))
     return Declaration(family, metric.name, above, below, strict, n, mean.value, mean.low, mean.high, bool(holds))
 

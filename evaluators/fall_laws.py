@@ -35,9 +35,9 @@ class InterventionEffect:
     sign_accuracy: Interval | None  # share of right directions where physics changes; None if it nowhere does
 
 
-def root_height_slope(heights: np.ndarray, times: np.ndarray) -> Slope:
+def root_height_slope(heights: np.ndarray, times: np.ndarray, clusters: np.ndarray | None = None) -> Slope:
     """Log-log slope of fall times on drop heights, 1/2 under any constant gravity, played at any one speed."""
-    return log_log_slope(heights, times)
+    return log_log_slope(heights, times, clusters=clusters)
 
 
 def height_ratio_error(heights: np.ndarray, times: np.ndarray) -> float:
@@ -61,47 +61,55 @@ def height_ratio_error(heights: np.ndarray, times: np.ndarray) -> float:
 
 
 def size_slope(scales: np.ndarray, times: np.ndarray, scenes: np.ndarray) -> Slope:
-    """Log-log slope of fall times on a scene's size, within scenes; ideal 1/2.
+    """Log-log slope of fall times on a scene's size, within scenes, which are the clusters; ideal 1/2.
 
     A scene scaled by s about the camera has the same first frame and takes sqrt(s) as long, so
     this needs no prior on sizes: they are told (5 cm and 50 cm must differ by sqrt(10) = 3.16).
     """
-    return log_log_slope(scales, times, scenes)
+    return log_log_slope(scales, times, scenes, scenes)
 
 
 def mass_placebo(masses: np.ndarray, times: np.ndarray, scenes: np.ndarray) -> Slope:
-    """Log-log slope of fall times on mass, within scenes; ideal 0: mass changes no free fall."""
-    return log_log_slope(masses, times, scenes)
+    """Log-log slope of fall times on mass, within scenes, which are the clusters; ideal 0, mass changes no fall."""
+    return log_log_slope(masses, times, scenes, scenes)
 
 
-def log_log_slope(x: np.ndarray, y: np.ndarray, scenes: np.ndarray | None = None) -> Slope:
+def log_log_slope(
+    x: np.ndarray, y: np.ndarray, scenes: np.ndarray | None = None, clusters: np.ndarray | None = None
+) -> Slope:
     """Least-squares slope of ln y on ln x; with ``scenes`` (n,) labels, each scene has its own level.
 
-    nan where x does not vary or fewer than one degree of freedom is left for the interval.
+    With ``clusters`` (n,) labels, points of one cluster, such as samples of one clip, are not independent: the interval
+    has the cluster-robust standard error (CR1) and Student's t of the number of clusters less one. nan where x does not
+    vary or fewer than one degree of freedom is left for the interval.
     """
     x, y = _check(x, y, "x", "y")
     if not (x > 0).all():
         raise ValueError(f"x: got {x.min():g}, expected numbers above 0; a logarithm is taken")
     kept = np.isfinite(y) & (y > 0)
     labels = np.zeros(len(x), dtype=int) if scenes is None else np.unique(scenes, return_inverse=True)[1]
-    if len(labels) != len(x):
-        raise ValueError(f"scenes: got {len(labels)} labels, expected {len(x)}; give each time its scene")
-    return _slope(np.log(x[kept]), np.log(y[kept]), labels[kept], int((~kept).sum()))
+    for name, given in (("scenes", labels), ("clusters", clusters)):
+        if given is not None and len(given) != len(x):
+            raise ValueError(f"{name}: got {len(given)} labels, expected {len(x)}; give each time its own")
+    own = None if clusters is None else np.asarray(clusters)[kept]
+    return _slope(np.log(x[kept]), np.log(y[kept]), labels[kept], int((~kept).sum()), own)
 
 
-def intervention_effect(shown: np.ndarray, true: np.ndarray) -> InterventionEffect:
+def intervention_effect(shown: np.ndarray, true: np.ndarray, clusters: np.ndarray | None = None) -> InterventionEffect:
     """Change of a quantity that a model shows against the true one, over n interventions.
 
     Args:
         shown: (n,) difference between two imagined clips, such as of their landing times, when
             gravity, restitution, friction or a hidden support is changed; nan where one has none.
         true: (n,) the same in MuJoCo.
+        clusters: (n,) labels of what is not independent, see :func:`log_log_slope`.
     """
     shown, true = np.asarray(shown, np.float64), np.asarray(true, np.float64)
     if shown.ndim != 1 or shown.shape != true.shape or not np.isfinite(true).all():
         raise ValueError(f"true: got shape {true.shape} for shown {shown.shape}, expected n finite numbers for n")
     kept = np.isfinite(shown)
-    slope = _slope(true[kept], shown[kept], np.zeros(int(kept.sum()), int), int((~kept).sum()))
+    own = None if clusters is None else np.asarray(clusters)[kept]
+    slope = _slope(true[kept], shown[kept], np.zeros(int(kept.sum()), int), int((~kept).sum()), own)
     changes = true != 0
     right = int((np.sign(shown[changes & kept]) == np.sign(true[changes & kept])).sum())
     return InterventionEffect(
@@ -111,17 +119,24 @@ def intervention_effect(shown: np.ndarray, true: np.ndarray) -> InterventionEffe
     )
 
 
-def _slope(x: np.ndarray, y: np.ndarray, labels: np.ndarray, lost: int) -> Slope:
+def _slope(x: np.ndarray, y: np.ndarray, labels: np.ndarray, lost: int, clusters: np.ndarray | None) -> Slope:
     counts = np.maximum(np.bincount(labels, minlength=1), 1)
     x, y = (each - (np.bincount(labels, each, minlength=1) / counts)[labels] for each in (x, y))
     spread, n = float(x @ x), len(x)
     if spread <= 1e-12:
         return Slope(np.nan, np.nan, np.nan, n, lost)
     value = float(x @ y / spread)
-    freedom = n - len(np.unique(labels)) - 1
-    half = np.nan
-    if freedom > 0:
-        half = float(student.ppf(0.975, freedom) * np.sqrt(((y - value * x) ** 2).sum() / freedom / spread))
+    rest = y - value * x
+    if clusters is None:
+        freedom = n - len(np.unique(labels)) - 1
+        variance = (rest**2).sum() / max(freedom, 1) / spread
+    else:
+        own = np.unique(clusters, return_inverse=True)[1]
+        freedom = int(own.max())
+        # Levels of scenes within clusters cost no more freedom than the clusters do.
+        together = (np.bincount(own, x * rest) ** 2).sum() * (n - 1) / max(n - 2, 1)
+        variance = together * (freedom + 1) / max(freedom, 1) / spread**2
+    half = float(student.ppf(0.975, freedom) * np.sqrt(variance)) if freedom > 0 else np.nan
     return Slope(value, value - half, value + half, n, lost)
 
 

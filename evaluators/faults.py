@@ -40,7 +40,13 @@ def flickering(video: np.ndarray, levels: float = 6.0) -> np.ndarray:
     return _quantise(video + light)
 
 
-FAULTS = {"overdriven": overdriven, "sliding": sliding, "flickering": flickering}
+def brightening(video: np.ndarray, levels: float = 15.0) -> np.ndarray:
+    """The picture grows evenly brighter, in the last frame by ``levels`` grey levels."""
+    check_video("video", video)
+    return _quantise(video + np.linspace(0, levels, len(video))[:, None, None, None])
+
+
+FAULTS = {"overdriven": overdriven, "sliding": sliding, "flickering": flickering, "brightening": brightening}
 
 
 def _quantise(video: np.ndarray) -> np.ndarray:

@@ -118,7 +118,6 @@ METRICS = (
         "Kendall's tau-b of the discs' fill times and their distances in the graph, at most the true flood's own; "
         "unfilled discs come last, and it is 0 where all are equal.",
         _below_replay("frozen", "reversed", "shuffled", "other_seed"),
-        digits=3,
     ),
     Metric(
         "spill",

@@ -60,6 +60,17 @@ __all__ = [
 
 MIN_VISIBLE = 0.35  # of the first frame's visible area: below, the true object is leaving the picture
 _OF_LANDING = ("impact_error_ms", "impact_absolute_error_ms", "impact_missed", "impact_within_2_frames")
+_OF_NOISE = (
+    "gravity_m_s2",
+    "gravity_standard_error_m_s2",
+    "gravity_error",
+    "arm_gravity_m_s2",
+    "arm_gravity_standard_error_m_s2",
+    "arm_gravity_error",
+    "energy_gain",
+    "penetration_mm",
+    "ghost_wrench",
+)  # what is held against the standard error of falling.centroid_sigma_px
 LATE = (0.0, 0.5, 1.0, 2.0)  # frames by which a clip may let go later than its arm's clock says
 
 
@@ -69,7 +80,9 @@ class FreeFallScore:
 
     A frame is scored when the true object is in view (at least ``MIN_VISIBLE`` of its first
     area); where the tracker finds nothing in a scored frame, the error is the picture's diagonal.
-    nan stands for what the true clip does not allow to measure; what only the judged clip lacks is charged.
+    nan stands for what the true clip does not allow to measure. What only the judged clip lacks is charged in the
+    errors; an object that is not found gains no energy, sinks nowhere, and is charged by those. What weighs the noise
+    of the default tracker (gravity, energy, penetration, ghost wrench) is nan with another.
     """
 
     centroid_error_px: float  # mean Euclidean distance over the scored frames
@@ -91,15 +104,16 @@ class FreeFallScore:
     gravity_error: float  # relative to the true g, at most 1; 1 if nothing falls
     parabola_rmse_px: float  # of the first fall around the best parabola, whatever its g
     free_fall_rmse_cm: float  # around the best parabola of the true g, in the frames of the true fall
-    restitution: float  # of the first bounce; nan if there is none
+    restitution: float  # of the first landing, 0 if it rests then; nan if there is none
     restitution_error: float  # absolute, at most 1; 1 if there is no landing
     energy_gain: float  # energy from nowhere over m g h
-    penetration_mm: float  # below the floor at least, more than in MuJoCo
+    penetration_mm: float  # below the floor at least, more than in MuJoCo; nan where something stands on the floor
     ghost_wrench: float  # force that nothing explains over weight
     alpha: float  # seconds of the clip for a second of the arm's command; nan without an arm
     alpha_standard_error: float  # of ln alpha
     alpha_error: float  # |ln alpha| beyond two standard errors; ln 4 if the arm does not move as commanded
     arm_gravity_m_s2: float  # g, by the arm's clock
+    arm_gravity_standard_error_m_s2: float
     arm_gravity_error: float  # relative, beyond two standard errors, at most 1
     objects_error_diagonal: float  # centroid error of all falling objects, share of the diagonal
     objects_ratio_error: float  # of landing times between objects, see fall_laws; 1 for each that does not land
@@ -135,7 +149,8 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
         scored_frames=int(scored.sum()),
         **_score_impact(landings[0], truth, known.landings[0]),
         **pisa,
-        **_score_physics(tracks[0], truth, known, landings[0], clock),
+        **_score_physics(tracks[0], truth, known, landings[0], clock)
+        | ({} if tracker is track_objects else dict.fromkeys(_OF_NOISE, float("nan"))),
         objects_error_diagonal=float(np.mean([e[np.isfinite(e)].mean() for e in errors if np.isfinite(e).any()]))
         / diagonal,
         objects_ratio_error=_ratio_error(landings, truth, known),
@@ -146,7 +161,7 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
 
 def pisa_at_own_rate(video: np.ndarray, fps: float, truth: Truth, tracker: Tracker = track_objects) -> dict[str, float]:
     """PisaBench's numbers of a video (T', H, W, 3) uint8 of another rate or length, paired as it pairs frames."""
-    tracks = tracker(video, truth.segmentation[0], truth.video[0], [1])[0]
+    tracks = tracker(video, truth.segmentation[0], truth.video[0], _known(truth).labels)[0]
     return pisa_scores(truth.mask, tracks.mask, true_fps=truth.fps, fps=fps)
 
 
@@ -287,7 +302,7 @@ def _score_physics(
         "restitution_error": float(np.nan if np.isnan(bounce) else _capped(restitution - bounce)),
         # Of the two depths that the object may have after a bounce, the kinder counts.
         "energy_gain": min(energy_gain(each, fall, truth.fps) for each in (tracked, bounced)),
-        "penetration_mm": 1000.0 * min(penetration(each, fall, truth) for each in (tracked, bounced)),
+        "penetration_mm": 1000.0 * min(penetration(each, truth) for each in (tracked, bounced)),
         "ghost_wrench": min(ghost_wrench(each, flown, fall, truth.fps) for each in agreeing(tracked, bounced)),
     }
 
@@ -309,6 +324,7 @@ def _score_gravity(fit: GravityFit, told: bool, fall: TrueFall, clock: Clock | N
         "alpha_standard_error": np.nan if clock is None else clock.log_error,
         "alpha_error": np.nan if clock is None else _clock_error(clock),
         "arm_gravity_m_s2": float(by_arm) if precise else np.nan,
+        "arm_gravity_standard_error_m_s2": float(spread) if precise else np.nan,
         "arm_gravity_error": _capped(beyond / fall.gravity) if told and clock is not None else np.nan,
     }
 

@@ -63,13 +63,14 @@ _POSITION = (
 _IMPACT = (
     Metric(
         "impact_absolute_error_ms",
-        "Landing error",
+        "Landing MAE",
         "ms",
-        "median",
+        "mean",
         "lower",
         "|t - t_MuJoCo| of the first landing, both read off the path by a least-squares fall from rest that ends in "
         "rest or in a bounce: on MuJoCo's exact path that is some milliseconds after the first touch, as contacts give "
-        "way. The length of the clip where only one of the two lands.",
+        "way. What falls by less than 2 % of the picture's height, or is seen for less than two frames after it stops, "
+        "has not landed. The length of the clip where only one of the two lands.",
         _below_replay(*_STILL, *_TIMING, "reversed", "shuffled", "other_seed"),
         digits=0,
     ),
@@ -190,7 +191,8 @@ _CONTACT = (
         "speed ratio",
         "median",
         "none",
-        "Speed after over speed before the first landing, from the two sides of one fit; free of alpha, size and g.",
+        "Speed after over speed before the first landing, from the two sides of one fit; free of alpha, size and g. 0 "
+        "where rest explains the path as well as a bounce: at 16 fps what is below 0.15 cannot be told from it.",
     ),
     Metric(
         "restitution_error",
@@ -222,7 +224,7 @@ _CONTACT = (
         "lower",
         "How far the centre is below the smallest distance of the surface from it, above the floor: the object is at "
         "least so far in the floor however it is turned. Less what MuJoCo's soft contact allows and three standard "
-        "errors.",
+        "errors. Of scenes with a bare floor only: what has sunk into a table or a ramp is above the floor.",
         _below_replay("teleport"),
         digits=1,
     ),
@@ -233,7 +235,8 @@ _CONTACT = (
         "mean",
         "lower",
         "|a - g| / g less three standard errors, mean over windows of 5 frames (4 where there are no more) in which "
-        "nothing can touch the object; a from local quadratics. 1 where the true object flies and this one is lost.",
+        "nothing can touch the object; a from local quadratics, across the line of sight. 1 where the true object "
+        "flies and this one is lost. Forces alone: turns that nothing explains are not seen.",
         _below_replay(*_STILL, *_TIMING, "teleport"),
     ),
 )
@@ -268,6 +271,14 @@ ARM_METRICS: tuple[Metric, ...] = (
         "median",
         "none",
         "alpha^2 times g/alpha^2: gravity itself, if the arm and the fall are played at one speed.",
+    ),
+    Metric(
+        "arm_gravity_standard_error_m_s2",
+        "SE of g by the arm's clock",
+        "m/s²",
+        "median",
+        "none",
+        "Standard error of the same, from that of the fit and that of alpha.",
     ),
     Metric(
         "arm_gravity_error",

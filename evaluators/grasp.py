@@ -15,7 +15,7 @@ import numpy as np
 from worldmodel.evaluators.checks import check_video
 from worldmodel.evaluators.confusion import Confusion, confusion
 from worldmodel.evaluators.grasp_metrics import METRICS
-from worldmodel.evaluators.grasp_stages import STAGES, Judgement, ghost_motion, judge, lift_height, slip
+from worldmodel.evaluators.grasp_stages import STAGES, STILL, Judgement, ghost_motion, judge, lift_height, slip
 from worldmodel.evaluators.grasp_tracks import GraspTracks, command_of, track_grasp
 from worldmodel.evaluators.gripper_tracking import MAX_OPENING, Command
 from worldmodel.evaluators.metrics import Evaluator
@@ -24,7 +24,6 @@ from worldmodel.truth import Camera, Truth
 
 __all__ = ["EVALUATOR", "METRICS", "GraspScore", "grasp_confusion", "judge_clip", "score_grasp", "stage_confusions"]
 
-STILL = 0.005  # m across the line of sight by which an untouched item may seem to move
 ARM_TOLERANCE = 0.005  # m by which the gripper's tracker may be off
 HIGHER = 0.05  # m, a second threshold of lift
 _NEEDED = ("gripper_position", "gripper_target", "opening", *STAGES)
@@ -34,10 +33,11 @@ _NEEDED = ("gripper_position", "gripper_target", "opening", *STAGES)
 class GraspScore:
     """One imagined clip against MuJoCo; stages are judged at any time of the clip, success at its end.
 
-    nan stands for what the true clip does not allow to measure; what only the judged clip lacks is charged.
+    nan stands for what the true clip does not allow to measure. What only the judged clip lacks is charged in the
+    errors; an item that is never found has not moved and is not lifted, and is charged by those.
     """
 
-    success: bool  # judged from the pixels; an invalid clip is a failure
+    success: bool  # judged from the pixels; an invalid clip is a failure, and one with ghost motion
     true_success: bool  # MuJoCo's
     success_agrees: bool
     false_success: float  # 1 if only the judged clip succeeds, 0 if neither does; nan where MuJoCo succeeds
@@ -88,7 +88,7 @@ def judge_clip(video: np.ndarray, truth: Truth) -> tuple[GraspTracks, Judgement]
     """
     tracks = track_grasp(video, truth)
     start, goal = truth.position[0, 0], np.asarray(truth.scene["goal"])
-    return tracks, judge(tracks, start, goal, truth.scene["task"], truth.fps)
+    return tracks, judge(tracks, truth.camera, start, goal, truth.scene["task"], truth.fps)
 
 
 def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:

@@ -20,6 +20,7 @@ NEAR = 0.03  # m, from grip point to item: reached
 LIFTED = 0.04  # m, of the item above its start
 ATTACHED = (0.01, 15.0)  # m and degrees by which an item that is held may move in the hand
 HOLD_DURATION = 0.5  # s
+STILL = 0.005  # m across the line of sight by which an untouched item may seem to move
 PLACED = 0.025  # m, from item to goal
 REST_SPEED = 0.02  # m/s
 REST_DURATION = 0.25  # s, over which the speed is taken because of the tracker's noise
@@ -37,7 +38,7 @@ class Judgement:
     hold: np.ndarray  # (T,) bool, lifted between both fingers for half a second without moving in the hand
     place: np.ndarray  # (T,) bool, item at rest within ``PLACED`` of its goal
     same: np.ndarray  # (T,) bool, the item is found, with the area it should have
-    success: bool  # pick: held at the end; place: placed after a lift and let go; and valid
+    success: bool  # pick: held at the end; place: placed after a lift and let go; valid, and no ghost moved the item
 
     @property
     def valid(self) -> bool:
@@ -49,7 +50,7 @@ class Judgement:
         return bool(getattr(self, stage).any())
 
 
-def judge(tracks: GraspTracks, start: np.ndarray, goal: np.ndarray, task: str, fps: float) -> Judgement:
+def judge(tracks: GraspTracks, camera: Camera, start: np.ndarray, goal: np.ndarray, task: str, fps: float) -> Judgement:
     """Stages of a clip of a ``task`` (``pick`` or ``place``) from the item's ``start`` and ``goal``, (3,) m."""
     lift = tracks.position[:, 2] - start[2] >= LIFTED
     lifted = lift & tracks.grasped
@@ -65,7 +66,7 @@ def judge(tracks: GraspTracks, start: np.ndarray, goal: np.ndarray, task: str, f
         hold=hold,
         place=place,
         same=same,
-        success=bool(done and same.mean() >= PERSISTENT),
+        success=bool(done and same.mean() >= PERSISTENT and ghost_motion(tracks, camera, start) <= STILL),
     )
 
 

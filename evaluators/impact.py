@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,15 @@ SMALL_FALL = 0.2  # of the whole descent: the same for falls that are small in t
 MIN_FALL = 0.02  # of the picture's height: what has not fallen this far has not fallen
 MIN_JUMP = 0.4  # of the landing speed: what keeps more than the rest of it has not landed
 MIN_GAIN = 1.0  # squared tolerances by which landing must explain the path better than going on
+ALIKE = 0.002  # of the picture's height, twice what the tracker is off: fits that differ by less are as good
 STEP = 0.02  # frames between candidate times
 FIRST_STEP = 0.1  # the same at first, when the landing is only placed
 REACH = 0.75  # frames by which a refit may move the landing
 REFITS = 3  # the frames to explain depend on the landing that they give
+
+
+# candidates (K,) and sums up to them and over all that are explained -> weights and squared residuals (K,)
+Fitting = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[list[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class Landing:
 
     time: float  # s, in the clip
     start: float  # s, when the fall began
-    restitution: float  # speed after over speed before, at least 0; a ratio of one path, so free of its units
+    restitution: float  # speed after over speed before, 0 at rest; a ratio of one path, so free of its units
 
 
 def impact_time(path_px: np.ndarray, fps: float, picture_height_px: int) -> float:
@@ -51,7 +56,7 @@ def find_landings(
     The candidate that explains most frames, sum of 1 - (residual / tolerance)^2, is the landing;
     its time is then the least-squares one for the frames up to it. It counts only if a path that
     never slows down explains the same frames clearly worse. The restitution is that of the
-    bounce, -(a s + J) / (a s).
+    bounce, -(a s + J) / (a s), and 0 where rest explains the frames as well.
 
     Args:
         paths_px: (N, T) px, downward image coordinates of N centroids; nan where they are lost.
@@ -63,10 +68,10 @@ def find_landings(
     tolerance, min_fall = TOLERANCE * picture_height_px, MIN_FALL * picture_height_px
     placed = _place([[_Path(path, start * fps) for start in starts] for path in paths], tolerance, min_fall)
     landings: list[Landing | None] = [None] * len(paths)
-    for index, fall, landing, last, misfit in _refit(placed, min_fall):
-        if fall.going_on(last) - misfit >= MIN_GAIN * tolerance**2:
-            restitution = max(0.0, fall.restitution(landing, last))
-            landings[index] = Landing((fall.start + landing) / fps, fall.start / fps, restitution)
+    for (index, fall, _), fit in zip(placed, _refit(placed, min_fall, (ALIKE * picture_height_px) ** 2), strict=True):
+        if fall.going_on(fit.last) - fit.misfit >= MIN_GAIN * tolerance**2:
+            restitution = 0.0 if fit.rests else max(0.0, fall.restitution(fit.landing, fit.last))
+            landings[index] = Landing((fall.start + fit.landing) / fps, fall.start / fps, restitution)
     return landings
 
 
@@ -91,28 +96,45 @@ def _place(paths: list[list[_Path]], tolerance: float, min_fall: float) -> list[
     return [(index, fall, landing) for index, (_, fall, landing) in best.items()]
 
 
-def _refit(placed: list[tuple[int, _Path, float]], min_fall: float) -> list[tuple[int, _Path, float, int, float]]:
-    """The same with landings of least squares, the number of frames that they explain, and the squared residual."""
+@dataclass(frozen=True)
+class _Fit:
+    """The least-squares landing of one path."""
+
+    landing: float  # frames after the start
+    last: int  # number of frames that are explained
+    misfit: float  # squared residual
+    rests: bool  # whether rest explains them as well as a bounce
+
+
+def _refit(placed: list[tuple[int, _Path, float]], min_fall: float, alike: float) -> list[_Fit]:
+    """Least-squares landings; fits whose squared residuals differ by ``alike`` at most explain a path as well."""
     falls, landings = [fall for _, fall, _ in placed], [landing for _, _, landing in placed]
     grids = [fall.candidates(STEP) for fall in falls]
-    last: list[np.ndarray] = []
-    misfits: list[np.ndarray] = []
+    near, last, explained, misfits = grids, list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for _ in range(REFITS):
         near = [grid[np.abs(grid - landing) <= REACH] for grid, landing in zip(grids, landings, strict=True)]
         last = [fall.count(np.array([landing + AFTER])) for fall, landing in zip(falls, landings, strict=True)]
-        misfits = _misfits(falls, near, [c.repeat(len(n)) for c, n in zip(last, near, strict=True)], min_fall)
+        explained = [count.repeat(len(times)) for count, times in zip(last, near, strict=True)]
+        misfits = _misfits(falls, near, explained, min_fall)
         before = landings
         landings = [float(times[misfit.argmin()]) for times, misfit in zip(near, misfits, strict=True)]
         if landings == before:
             break
-    return [
-        (index, fall, landing, int(count[0]), float(misfit.min()))
-        for (index, fall, _), landing, count, misfit in zip(placed, landings, last, misfits, strict=True)
-    ]
+    still = _misfits(falls, near, explained, min_fall, fits=(_rest,))
+    fits = []
+    for landing, times, count, misfit, resting in zip(landings, near, last, misfits, still, strict=True):
+        rests = bool(resting.min() - misfit.min() <= alike)
+        best = (float(times[resting.argmin()]), float(resting.min())) if rests else (landing, float(misfit.min()))
+        fits.append(_Fit(best[0], int(count[0]), best[1], rests))
+    return fits
 
 
 def _misfits(
-    falls: list[_Path], when: list[np.ndarray], explained: list[np.ndarray], min_fall: float
+    falls: list[_Path],
+    when: list[np.ndarray],
+    explained: list[np.ndarray],
+    min_fall: float,
+    fits: Sequence[Fitting] | None = None,
 ) -> list[np.ndarray]:
     """Smaller of the squared residuals of a bounce and of rest at each candidate; inf if it is no landing.
 
@@ -121,6 +143,7 @@ def _misfits(
         when: N of (K,) candidates.
         explained: N of (K,) numbers of frames to explain.
         min_fall: px, that it must have fallen.
+        fits: which of the two may explain; both if None.
     """
     if not falls:
         return []
@@ -132,7 +155,7 @@ def _misfits(
     first, last, times = (np.concatenate(each) for each in (counts, explained, when))
     enough = (last - first >= 2) & (first >= 2)
     best = np.full(len(times), np.inf)
-    for fit in (_bounce, _rest):
+    for fit in fits or (_bounce, _rest):
         weights, misfit = fit(times, before, after)
         acceleration = weights[1]
         landed = enough & (0.5 * acceleration * times**2 >= min_fall)

@@ -68,7 +68,7 @@ def _row(families: Sequence[tuple[Family, Range | None]], name: str, rng: np.ran
     # From rest and until the landing, h / g = t^2 / 2 whatever the gravity.
     heights = np.array([fall.true**2 / 2 for fall in falls])
     if len(set(heights)) > 1:
-        found["root_height"] = asdict(root_height_slope(heights, _times(falls)))
+        found["root_height"] = asdict(root_height_slope(heights, _times(falls), _pictures(falls)))
     for law, cause, slope in (("size", "scale", size_slope), ("mass", "mass", mass_placebo)):
         groups = _differing(falls, cause)
         if groups:
@@ -87,7 +87,9 @@ def falls_of(family: Family, name: str, number: int = 0) -> list[Fall]:
     falls = []
     for entry in family["rows"][name]["clips"] if name in family["rows"] else ():
         described = family["scenes"][entry["clip"]]
-        scene, score = described["scene"], entry["score"]
+        scene, score = dict(described["scene"]), entry["score"]
+        # A scene may leave the mass to the density.
+        scene["mass"] = described.get("outcome", {}).get("mass_kg", scene.get("mass", 0.0))
         hidden = scene.get("support") == "ledge" or scene.get("release", "none") != "none"
         if hidden or score["true_landing_ms"] is None or not scene.get("gravity", 0.0) > 0:
             continue
@@ -109,6 +111,11 @@ def _times(falls: Sequence[Fall]) -> np.ndarray:
     return np.array([fall.time for fall in falls])
 
 
+def _pictures(falls: Sequence[Fall]) -> np.ndarray:
+    """Label (n,) of the first frame of each: samples and variants of one scene are not independent."""
+    return np.unique([fall.picture for fall in falls], return_inverse=True)[1]
+
+
 def _differing(falls: Sequence[Fall], cause: str) -> list[list[Fall]]:
     """Groups of clips with one first frame whose scenes differ in nothing but a cause, which is above 0."""
     groups: dict[str, list[Fall]] = defaultdict(list)
@@ -121,15 +128,16 @@ def _differing(falls: Sequence[Fall], cause: str) -> list[list[Fall]]:
 
 def _effect(groups: Sequence[Sequence[Fall]], cause: str) -> InterventionEffect | None:
     """How the landing time changes from the smallest value of a cause to each larger one, against MuJoCo."""
-    shown, true = [], []
-    for group in groups:
+    shown, true, which = [], [], []
+    for number, group in enumerate(groups):
         least = min(fall.scene[cause] for fall in group)
         first = {fall.sample: fall for fall in group if fall.scene[cause] == least}
         for fall in group:
             if fall.scene[cause] > least and fall.sample in first:
                 shown.append(fall.time - first[fall.sample].time)
                 true.append(fall.true - first[fall.sample].true)
-    return intervention_effect(np.array(shown), np.array(true)) if shown else None
+                which.append(number)
+    return intervention_effect(np.array(shown), np.array(true), np.array(which)) if shown else None
 
 
 def _distribution(family: Family, name: str, prior: Range | None, rng: np.random.Generator) -> dict[str, Any] | None:

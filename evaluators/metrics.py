@@ -35,6 +35,7 @@ CONTROLS = {
     "overdriven": "colour and contrast grow over the true video",
     "sliding": "the whole true video slides",
     "flickering": "every other true frame is brighter",
+    "brightening": "the true video grows brighter",
     "wall_crossing": "the agent goes straight through the walls to its goal",
     "spill": "water spreads over the walls",
     "ghost_lift": "the object rises with a gripper that does not touch it",

@@ -166,7 +166,7 @@ def _comparison(family: Mapping[str, Any], comparison: Mapping[str, Any]) -> str
         lines += [_difference(family["metrics"][name], comparison["metrics"][name]) for name in names]
     return (
         '<div class="wide"><table><thead><tr><th>Difference</th><th>Mean</th><th>Median</th><th>Hodges-Lehmann</th>'
-        "<th>p<small>only first : only second</small></th><th>p<small>Holm, this group</small></th>"
+        "<th>p<small>only first : only second</small></th><th>p<small>Holm, this table</small></th>"
         "<th>Scenes needed<small>80 % power</small></th><th>Scenes</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )

@@ -144,7 +144,6 @@ def build_family(
                 numbers,
                 evaluator.metrics,
                 evaluator.headline,
-                [group.metrics for group in groups],
                 roles,
                 rng,
             ),

@@ -95,7 +95,7 @@ METRICS = (
     _metric(
         "saturation_drift", "Saturation drift", "levels", "zero", "mean max RGB - min RGB of still pixels", "overdriven"
     ),
-    _metric("luminance_drift", "Luminance drift", "levels", "zero", "mean luma of still pixels"),
+    _metric("luminance_drift", "Luminance drift", "levels", "zero", "mean luma of still pixels", "brightening"),
     _metric(
         "contrast_drift",
         "Contrast drift",

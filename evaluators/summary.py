@@ -47,7 +47,6 @@ def summarise(
     scenes: np.ndarray,
     metrics: Sequence[Metric],
     headline: str,
-    groups: Sequence[Sequence[str]],
     roles: Roles,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
@@ -58,7 +57,6 @@ def summarise(
         scenes: (clips,) label of the scene of each clip.
         metrics: what is tabled; those whose ``better`` is not ``none`` are compared.
         headline: the metric that skill is computed of.
-        groups: names of the metrics that stand in one table, for which Holm corrects.
         roles: which rows are what.
         rng: of the bootstraps.
 
@@ -76,9 +74,7 @@ def summarise(
         "best_null": null,
         "ranking": ranking,
         "skill": {name: _skill(rows, name, null, roles.ceiling, scenes, decisive, rng) for name in judged},
-        "comparisons": [
-            compare(rows, a, b, scenes, comparable, groups, rng) for a, b in _pairs(roles.models, ranking, null)
-        ],
+        "comparisons": [compare(rows, a, b, scenes, comparable, rng) for a, b in _pairs(roles.models, ranking, null)],
     }
 
 
@@ -125,14 +121,13 @@ def compare(
     b: str,
     scenes: np.ndarray,
     metrics: Sequence[Metric],
-    groups: Sequence[Sequence[str]],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Row ``a`` minus row ``b`` over the same scenes, for every metric.
 
     Returns:
         {"a", "b", "metrics": {name: {"n" scenes, "mean", "median": {"value", "low", "high"}, "hodges_lehmann",
-        "test": "wilcoxon" or "mcnemar", "p", "holm_p" over the metrics of its group, "only_a", "only_b"
+        "test": "wilcoxon" or "mcnemar", "p", "holm_p" over all metrics, "only_a", "only_b"
         (scenes, for McNemar's test), "better": "a", "b" or "open" by the interval of the mean, "scenes_needed"
         to find the mean difference with 80 % power, nan where none is known}}}
     """
@@ -143,10 +138,8 @@ def compare(
         if exists.any():
             first, second = charged(first[exists], second[exists], metric)
             found[metric.name] = _compare_one(first, second, scenes[exists], metric, rng)
-    for group in groups:
-        tested = [found[name] for name in group if name in found]
-        for each, p in zip(tested, holm([each["p"] for each in tested]), strict=True):
-            each["holm_p"] = p
+    for each, p in zip(found.values(), holm([each["p"] for each in found.values()]), strict=True):
+        each["holm_p"] = p
     return {"a": a, "b": b, "metrics": found}
 
 

@@ -253,7 +253,7 @@ def test_masks_that_do_not_belong_to_a_clip_discard_it(truth, videos, tmp_path):
     family = judged_rows(tmp_path / "truth", {"x": path})
     (discard,) = family["discards"]
     assert discard["key"] == "foreign"
-    assert re.search(r"truth foreign: segmentation: got object \d+ px beside where its position", discard["reason"])
+    assert re.search(r"truth foreign: segmentation: got object beside where its position", discard["reason"])
 
 
 def test_several_stores_are_tabled_one_by_one(truth, videos, tmp_path):
@@ -278,6 +278,20 @@ def test_several_stores_are_tabled_one_by_one(truth, videos, tmp_path):
     (tmp_path / "wrong").mkdir()
     with pytest.raises(ValueError, match="wrong: got none of one, two in it, expected some"):
         evaluate_stores(tmp_path / "truth", {"late": tmp_path / "late", "x": tmp_path / "wrong"}, tmp_path / "never")
+
+
+def test_videos_without_a_store_and_stores_without_videos_are_refused(truth, videos, tmp_path):
+    for name in ("one", "two"):
+        part_of(truth, tmp_path / "truth" / name, 1)
+    (tmp_path / "x").mkdir()
+    kept = {key: videos[key] for key in truth.keys()[:1]}
+    arrays(tmp_path / "x" / "one.npz", kept)
+    with pytest.raises(ValueError, match="got the store two, of which no row has videos"):
+        open_parts(tmp_path / "truth", {"x": tmp_path / "x"}, None, "no")
+    arrays(tmp_path / "x" / "two.npz", kept)
+    arrays(tmp_path / "x" / "three.npz", kept)
+    with pytest.raises(ValueError, match=r"got three.npz, expected videos of one, two alone"):
+        open_parts(tmp_path / "truth", {"x": tmp_path / "x"}, None, "no")
 
 
 def test_memory_does_not_grow_with_the_number_of_clips(truth, tmp_path):

@@ -136,6 +136,12 @@ def test_damaged_array_files_are_refused_or_fail_where_they_are_read(tmp_path):
     assert np.array_equal(videos.read(KEYS[1]).video, VIDEOS[1])
     with pytest.raises(StoreError, match="got an end within video 2"):
         videos.read(KEYS[2])
+    for fps in (0.0, np.nan, -1.0):
+        with pytest.raises(StoreError, match=r"fps: got .*, expected frames a second above 0"):
+            open_videos(saved(tmp_path / "fps.npz", video=VIDEOS, fps=fps), KEYS)
+    named = dict(zip(KEYS, VIDEOS, strict=True))
+    with pytest.raises(StoreError, match="got an array 'stranger', expected names of clips such as"):
+        open_videos(saved(tmp_path / "stranger.npz", **named, stranger=VIDEOS[0]), KEYS)
     for name, content in (("b.npy", b"nothing"), ("c.npz", whole)):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(StoreError, match="got an unreadable file"):

@@ -294,7 +294,7 @@ def _check(
     draws = rng.integers(n, size=(RESAMPLES, n))
     drawn = np.array([law.error(second.at(scenes)) - law.error(first.at(scenes)) for scenes in draws])
     low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
-    holds = bool(low > 0 if strict else high >= -law.metric.resolution)  # of nan neither
+    holds = bool(low > 0 if strict else difference >= -law.metric.resolution)  # of nan neither
     return Declaration(NAME, law.metric.name, above, below, strict, n, difference, low, high, holds)
 
 

@@ -19,6 +19,7 @@ from worldmodel.evaluators.results import CEILING, check_row_name
 from worldmodel.evaluators.tracking import Tracker
 from worldmodel.storage import EpisodeStore, StoreError
 from worldmodel.truth import Truth
+from worldmodel.truth_checks import check_truth
 from worldmodel.videos import ARRAY_SUFFIXES, RolloutStore, Videos, open_videos
 
 NULL_VIDEOS: dict[str, Callable[[Truth], np.ndarray]] = {
@@ -65,9 +66,9 @@ class Part:
         return len(self.videos.get(name, [None]))
 
     def truth(self, key: str) -> Truth:
-        """All that the simulator knows of a clip. Raises ValueError if its masks are not of its object."""
+        """All that the simulator knows of a clip. Raises ValueError if it cannot be true of one clip."""
         truth = self.store.read_truth(key)
-        _check_masks(f"{self.store.path} {key}", truth)
+        check_truth(f"{self.store.path} {key}", truth, self.evaluator.family)
         return truth
 
     def describe(self, key: str) -> dict[str, Any]:
@@ -137,6 +138,7 @@ def open_parts(
         here = {name: given for name, given in here.items() if given}
         if here:
             parts.append(_open_part(store, here, keys, resample, tracker))
+    _check_all_used(truth, inside, paths)
     unused = [name for name in paths if not any(name in part.videos for part in parts)]
     if unused:
         expected = ", ".join(store.path.name for store in inside)
@@ -153,6 +155,25 @@ def _stores_inside(folder: Path) -> list[EpisodeStore]:
     if not folder.is_dir() or (folder / "zarr.json").exists():
         return []
     return [EpisodeStore.open(each, "truth") for each in sorted(folder.iterdir()) if (each / "zarr.json").exists()]
+
+
+def _check_all_used(truth: Path, inside: Sequence[EpisodeStore], paths: Paths) -> None:
+    """Refuse folders of rows with videos of no store, and stores that no row has videos of."""
+    names = {store.path.name for store in inside}
+    for path in (path for given in paths.values() for path in given if path.is_dir()):
+        entries = [each for each in path.iterdir() if not each.name.startswith(".")]
+        strange = sorted(each.name for each in entries if each.stem not in names and each.name not in names)
+        if strange:
+            raise ValueError(
+                f"{path}: got {strange[0]}, expected videos of {', '.join(sorted(names))} alone, as in {truth}; "
+                "take it out, or record its truth"
+            )
+    for store in inside:
+        if not any(_inside(given, store.path.name) for given in paths.values()):
+            raise ValueError(
+                f"{truth}: got the store {store.path.name}, of which no row has videos, expected some of each; move it "
+                "away, or make them"
+            )
 
 
 def _inside(given: Sequence[Path], name: str) -> list[Path]:
@@ -190,11 +211,11 @@ def _check_belongs(videos: Videos, truth: EpisodeStore, keys: Sequence[str]) -> 
         )
     missing = videos.missing()
     if missing:
-        fix = (
-            "run worldmodel rollout again with the same arguments"
-            if isinstance(videos, RolloutStore)
-            else ("make the others; an empty file of that name counts as a failed video")
-        )
+        fix = "make the others; an empty file of that name counts as a failed video"
+        if isinstance(videos, RolloutStore):
+            fix = "run worldmodel rollout again with the same arguments"
+        elif videos.path.is_file():
+            fix = "give an array for each key"
         raise ValueError(
             f"{videos.path}: got {len(keys) - len(missing)} of the {len(keys)} clips and no {missing[0]}, "
             f"expected all; {fix}"
@@ -234,27 +255,6 @@ class _Sampled:
         self.provenance = attributes[0]["provenance"]
         self.seeds = [each["seed"] for each in attributes]
         self.nfe = float(np.mean([each["nfe"] for each in attributes]))
-
-
-def _check_masks(where: str, truth: Truth) -> None:
-    """Refuse masks of another clip: the object's must be where its pose puts it in the picture."""
-    expected = truth.video.shape[:3]
-    if truth.segmentation.shape != expected:
-        raise ValueError(
-            f"{where}: segmentation: got shape {truth.segmentation.shape}, expected {expected} as the video; "
-            "record the clip again"
-        )
-    place = truth.camera.project(truth.position[:, 0])
-    areas = np.count_nonzero(truth.mask, axis=(1, 2))
-    for t in np.flatnonzero(areas >= max(1.0, areas[0] / 2)):
-        rows, columns = np.flatnonzero(truth.mask[t].any(axis=1)), np.flatnonzero(truth.mask[t].any(axis=0))
-        low, high = np.array([columns[0], rows[0]]), np.array([columns[-1], rows[-1]]) + 1
-        outside = np.maximum(low - place[t], place[t] - high).max()
-        if outside > max(high - low) / 2:
-            raise ValueError(
-                f"{where}: segmentation: got {truth.objects[0]} {outside:.0f} px beside where its position puts it in "
-                f"frame {t}, expected masks of this clip; record it again"
-            )
 
 
 def _common_header(store: EpisodeStore, keys: Sequence[str]) -> Header:

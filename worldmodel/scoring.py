@@ -85,6 +85,8 @@ def evaluate_stores(
     priors = [size_prior or part.size_range for part in parts]
     results = build_results(families, _provenance(parts, resample, tracker), laws(families, priors, rng))
     out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("median*.gif"), *(out / "plots").glob("*.svg")):
+        old.unlink()
     write_results(out / "results.json", results)
     write_report(out / "report.html", results, parts)
     for number, (family, part) in enumerate(zip(results["families"], parts, strict=True)):
@@ -134,7 +136,9 @@ def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
                 truth = part.truth(key)
                 scored = _score_clip(part, key, truth)
             except ValueError as error:
-                discards.append({"key": key, "seed": scene["seed"], "reason": str(error)})
+                where, reason = f"{part.store.path} {key}", str(error)
+                reason = reason if reason.startswith(where) else f"{where}: {reason}"
+                discards.append({"key": key, "seed": scene["seed"], "reason": reason})
             else:
                 for name, found in scored.items():
                     entries[name] += [{"clip": len(scenes), "sample": i, **entry} for i, entry in enumerate(found)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ STACK = "video"  # name in an .npz of an array of all videos
 class ArrayFile:
     """(N, T, H, W, 3) uint8 in the order of the keys, or in an ``.npz`` one (T, H, W, 3) a key (see ``Videos``)."""
 
-    def __init__(self, path: Path, keys: Sequence[str]) -> None:
+    def __init__(self, path: Path, keys: Sequence[str], known: Sequence[str] | None = None) -> None:
         self.path = path
         self._keys = list(keys)
         self._fps: float | None = None
@@ -34,6 +35,11 @@ class ArrayFile:
         for array in arrays.values():
             array.check(4 if stack is None else 5)
         if stack is None:
+            strange = sorted(set(arrays) - set(self._keys if known is None else known))
+            if strange:
+                raise StoreError(
+                    f"{path}: got an array {strange[0]!r}, expected names of clips such as {self._keys[0]!r}; rename it"
+                )
             self._videos = {name: (array, 0) for name, array in arrays.items()}
         elif stack.shape[0] != len(order):
             raise StoreError(
@@ -50,6 +56,8 @@ class ArrayFile:
         names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
         small = {name: np.load(self.path)[name] for name in names & {"keys", "fps"}}
         self._fps = float(small["fps"]) if "fps" in small else None
+        if self._fps is not None and not 0 < self._fps < math.inf:
+            raise ValueError(f"fps: got {self._fps:g}, expected frames a second above 0")
         names = {STACK} if STACK in names else names - small.keys()
         if not names:
             raise ValueError("no array of videos in it")

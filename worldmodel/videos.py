@@ -50,7 +50,7 @@ def open_videos(path: str | os.PathLike[str], keys: Sequence[str], known: Sequen
 
     path = Path(path)
     if path.suffix in ARRAY_SUFFIXES:
-        return ArrayFile(path, keys)
+        return ArrayFile(path, keys, known)
     if path.is_dir() and not (path / "zarr.json").exists():
         return VideoFolder(path, keys, keys if known is None else known)
     return RolloutStore(path, keys)

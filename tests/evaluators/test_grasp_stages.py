@@ -8,13 +8,21 @@ import pytest
 from worldmodel.envs import grasp as labels
 from worldmodel.evaluators import grasp_stages as stages
 from worldmodel.evaluators.grasp_item import half_turns, item_shape
-from worldmodel.evaluators.grasp_stages import judge, lift_height, slip
+from worldmodel.evaluators.grasp_stages import ghost_motion, judge, lift_height, slip
 from worldmodel.evaluators.grasp_tracks import GraspTracks, finger_gaps
 from worldmodel.evaluators.gripper_tracking import Command, GripperTracks
+from worldmodel.truth import Camera
 
 FRAMES, FPS = 33, 16.0
 START = np.array([1.34, 0.75, 0.425])
 GOAL = np.add(START, (0.0, 0.0, 0.1))
+# Looks along world x from the origin.
+CAMERA = Camera(
+    np.array([[100.0, 0.0, 32.0], [0.0, 100.0, 32.0], [0.0, 0.0, 1.0]]),
+    np.array([[0.0, 1.0, 0.0, -0.75], [0.0, 0.0, -1.0, 0.4], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+    64,
+    64,
+)
 CUBE = {"shape": "box", "size": (0.025, 0.025, 0.025), "yaw": 0.0}
 
 
@@ -36,7 +44,7 @@ def lifted_item(up_from: int = 10, height: float = 0.1) -> GraspTracks:
 
 
 def verdict(tracks: GraspTracks, task: str = "pick", goal: np.ndarray = GOAL) -> stages.Judgement:
-    return judge(tracks, START, goal, task, FPS)
+    return judge(tracks, CAMERA, START, goal, task, FPS)
 
 
 def test_thresholds_are_those_of_the_labels():
@@ -50,6 +58,16 @@ def test_a_lift_passes_every_stage_and_is_held_half_a_second_after_it():
     assert all(judged.passed(stage) for stage in stages.STAGES)
     assert judged.lift.argmax() == 12  # 5 cm up, after 2 of 4 frames
     assert judged.hold.argmax() - judged.lift.argmax() == 8
+
+
+def test_an_item_that_moved_before_it_was_touched_is_no_success():
+    tracks = lifted_item()
+    away = tracks.position.copy()
+    away[3:6, 1] += 0.006
+    assert ghost_motion(tracks, CAMERA, START) == 0.0 and verdict(tracks).success
+    haunted = replace(tracks, position=away)
+    assert ghost_motion(haunted, CAMERA, START) == pytest.approx(0.006)
+    assert haunted.grasped.any() and verdict(haunted).passed("hold") and not verdict(haunted).success
 
 
 def test_lift_is_signed():

@@ -59,6 +59,15 @@ def test_many_small_systems_are_solved_at_once(unknowns):
     assert np.allclose(misfit, np.square((design @ expected[..., None])[..., 0] - values).sum(axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("fps", [16, 24, 60])
+@pytest.mark.parametrize("drop", [0.5, 0.7, 0.9])
+def test_what_rests_where_it_lands_has_no_restitution(drop, fps):
+    times = np.arange(fps + 2) / fps
+    landing = np.sqrt(2 * drop / 9.81)
+    found = find_landing(10 + PX_PER_M * 4.905 * np.minimum(times, landing) ** 2, fps, 64)
+    assert found.restitution == 0.0 and found.time == pytest.approx(landing, abs=0.02)
+
+
 @pytest.mark.parametrize("restitution", [0.2, 0.5, 0.8])
 def test_a_bounce_leaves_with_its_share_of_the_speed(restitution):
     fallen, landing = scenes.falling(0.6, restitution)

@@ -76,6 +76,15 @@ def test_a_model_that_knows_no_cause_has_no_effect():
     assert laws["effects"]["gravity"]["sign_accuracy"]["value"] == 0.0
 
 
+def test_a_scene_that_leaves_the_mass_to_the_density_is_compared_by_what_it_weighs():
+    masses = [{"mass": mass} for mass in (0.0, 5.0) for _ in HEIGHTS]
+    described = family(true_time, masses)
+    for scene in described["scenes"]:
+        scene["outcome"] = {"mass_kg": scene["scene"]["mass"] or 0.3}
+    law = found(described)["mass"]
+    assert law["value"] == pytest.approx(0.0) and law["n"] == 2 * len(HEIGHTS)
+
+
 def test_a_model_for_which_mass_matters_fails_the_placebo():
     laws = found(family(lambda scene, height, true, sample: true * scene["mass"] ** -0.2, MASSES))
     assert laws["mass"]["value"] == pytest.approx(-0.2) and laws["mass"]["high"] < 0
