@@ -27,6 +27,7 @@ MAX_OPENING = 0.1  # m, between the pads
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 COLOURED = 80.0  # grey levels between the channels from which on a pixel is rather no finger
 BAND = 0.045  # m of finger above the tips that is looked for
+BLOCK = 8  # frames in which fingers are looked for at once
 DARKER = (
     60.0,
     75.0,
@@ -82,13 +83,15 @@ def track_gripper(
         command: for the depth, and to choose between finger pairs that fit alike.
     """
     shade = _finger_shade(first_frame, camera, position, float(command.opening[0]))
-    value = _brightness(video)
-    neutral = np.clip(1.5 - (video.max(axis=-1) - video.min(axis=-1)) / np.float32(COLOURED), 0.0, 1.0)
+    value = np.stack([_brightness(frame) for frame in video])
+    neutral = np.clip(1.5 - np.ptp(video, axis=-1) / np.float32(COLOURED), 0.0, 1.0)
     scale = float(camera.focal_px / camera.depth(position))
     pairs: list[_Pair] = []
     for darker in DARKER:
-        dark = np.clip((shade + darker - value) / (darker - 8.0), 0.0, 1.0) * neutral
-        found = _find_pairs(dark, scale, command.opening)
+        found = []
+        for part in (slice(first, first + BLOCK) for first in range(0, len(video), BLOCK)):
+            dark = np.clip((shade + darker - value[part]) / (darker - 8.0), 0.0, 1.0) * neutral[part]
+            found += _find_pairs(dark, scale, command.opening[part])
         pairs = [old if old.evidence >= FOUND else new for old, new in zip(pairs or found, found, strict=True)]
         if all(pair.evidence >= FOUND for pair in pairs):
             break

@@ -156,9 +156,10 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
                 label(f"{name} {place}", KNOWN[name], truth)
             yield _clip(f"{name} {place}", video, truth, part)
         named = {worth for question in rubric.for_family(kind) for worth in question.fails_on}
-        for index in range(min(CERTIFIED, len(family["scenes"]))):
-            truth = part.truth(family["scenes"][index]["key"])
-            for worth, video in _controls(truth, named - set(KNOWN.values()), index):
+        count = len(family["scenes"])
+        for index in range(min(CERTIFIED, count)):
+            truth, other = (part.truth(family["scenes"][i % count]["key"]) for i in (index, index + 1))
+            for worth, video in _controls(truth, other, named - set(KNOWN.values()), index):
                 label(f"control {worth} {index}", worth, truth)
                 yield _clip(f"control {worth} {index}", video, truth, part)
 
@@ -166,8 +167,8 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
     return column, judge_errors(column.answers, labels) if labels else []
 
 
-def _controls(truth: Truth, wanted: set[str], index: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Clips of known worth that need no simulator."""
+def _controls(truth: Truth, other: Truth, wanted: set[str], index: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Clips of known worth that need no simulator; ``other`` is of another scene, if there is one."""
     rng = np.random.default_rng([SEED, index])
     if "vanish" in wanted:
         yield "vanish", controls.vanish(truth.video, truth.mask)
@@ -175,6 +176,8 @@ def _controls(truth: Truth, wanted: set[str], index: int) -> Iterator[tuple[str,
         yield "teleport", controls.teleport(truth.video, truth.mask, rng)
     if "shuffled" in wanted:
         yield "shuffled", controls.shuffled_after_first(truth.video, rng)
+    if "other_seed" in wanted and not np.array_equal(truth.video[0], other.video[0]):
+        yield "other_seed", controls.other_seed(truth.video, other.video)
 
 
 def _videos(part: Part, family: Mapping[str, Any], label: str) -> Iterator[tuple[str, int, np.ndarray, Truth]]:
