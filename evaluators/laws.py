@@ -35,11 +35,16 @@ class Fall:
     """One judged clip whose true object falls from rest at the start and lands in view."""
 
     scene: Mapping[str, Any]  # what builds it again
+    mass: float  # kg, which a scene may leave to the density; 0 if it is not known
     picture: str  # hash of the first frame
     clip: tuple[int, int]  # family and clip
     sample: int
     true: float  # s, landing that MuJoCo's own path shows
     time: float  # s, the one that is seen; nan for none
+
+    def cause(self, name: str) -> float:
+        """Value of a field of the scene."""
+        return self.mass if name == "mass" else float(self.scene.get(name, 0.0))
 
 
 def laws(families: Sequence[Family], priors: Sequence[Range | None], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -74,7 +79,7 @@ def _row(families: Sequence[tuple[Family, Range | None]], name: str, rng: np.ran
         if groups:
             kept = [fall for group in groups for fall in group]
             labels = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-            found[law] = asdict(slope(np.array([fall.scene[cause] for fall in kept]), _times(kept), labels))
+            found[law] = asdict(slope(np.array([fall.cause(cause) for fall in kept]), _times(kept), labels))
     effects = {cause: _effect(_differing(falls, cause), cause) for cause in EFFECTS}
     found["effects"] = {cause: asdict(effect) for cause, effect in effects.items() if effect}
     ensembles = [_distribution(family, name, prior, rng) for family, prior in families]
@@ -87,9 +92,7 @@ def falls_of(family: Family, name: str, number: int = 0) -> list[Fall]:
     falls = []
     for entry in family["rows"][name]["clips"] if name in family["rows"] else ():
         described = family["scenes"][entry["clip"]]
-        scene, score = dict(described["scene"]), entry["score"]
-        # A scene may leave the mass to the density.
-        scene["mass"] = described.get("outcome", {}).get("mass_kg", scene.get("mass", 0.0))
+        scene, score = described["scene"], entry["score"]
         hidden = scene.get("support") == "ledge" or scene.get("release", "none") != "none"
         if hidden or score["true_landing_ms"] is None or not scene.get("gravity", 0.0) > 0:
             continue
@@ -97,6 +100,7 @@ def falls_of(family: Family, name: str, number: int = 0) -> list[Fall]:
         falls.append(
             Fall(
                 scene=scene,
+                mass=float(described.get("outcome", {}).get("mass_kg", scene.get("mass", 0.0))),
                 picture=described["first_frame_sha256"],
                 clip=(number, entry["clip"]),
                 sample=entry["sample"],
@@ -120,10 +124,10 @@ def _differing(falls: Sequence[Fall], cause: str) -> list[list[Fall]]:
     """Groups of clips with one first frame whose scenes differ in nothing but a cause, which is above 0."""
     groups: dict[str, list[Fall]] = defaultdict(list)
     for fall in falls:
-        if fall.scene.get(cause, 0.0) > 0:
+        if fall.cause(cause) > 0:
             rest = {field: value for field, value in fall.scene.items() if field != cause}
             groups[json.dumps([fall.picture, rest], sort_keys=True)].append(fall)
-    return [group for group in groups.values() if len({fall.scene[cause] for fall in group}) > 1]
+    return [group for group in groups.values() if len({fall.cause(cause) for fall in group}) > 1]
 
 
 def _effect(groups: Sequence[Sequence[Fall]], cause: str) -> InterventionEffect | None:

@@ -83,6 +83,10 @@ def test_a_scene_that_leaves_the_mass_to_the_density_is_compared_by_what_it_weig
         scene["outcome"] = {"mass_kg": scene["scene"]["mass"] or 0.3}
     law = found(described)["mass"]
     assert law["value"] == pytest.approx(0.0) and law["n"] == 2 * len(HEIGHTS)
+    sizes = family(true_time, SIZES)
+    for scene in sizes["scenes"]:
+        scene["outcome"] = {"mass_kg": 0.3 * scene["scene"]["scale"] ** 3}
+    assert found(sizes)["size"]["value"] == pytest.approx(0.5), "a larger thing of one density is heavier"
 
 
 def test_a_model_for_which_mass_matters_fails_the_placebo():
