@@ -124,7 +124,7 @@ def _method_against_control(family: Mapping[str, Any], comparison: Mapping[str, 
     ]
     landing = comparison["metrics"].get(LANDING)
     if landing:
-        parts.append(_named(family["metrics"][LANDING], landing["mean"]))
+        parts.append(f"mean {_named(family['metrics'][LANDING], landing['mean'])}")
     if None not in nfe:
         parts.append(f"with {nfe[0]:.4g} against {nfe[1]:.4g} evaluations a clip")
     side = "Above" if metric["better"] == "higher" else "Below"
