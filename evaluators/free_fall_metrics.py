@@ -67,10 +67,11 @@ _IMPACT = (
         "ms",
         "mean",
         "lower",
-        "|t - t_MuJoCo| of the first landing (the mean is the MAE), both read off the path by a least-squares fall from rest that ends in "
-        "rest or in a bounce: on MuJoCo's exact path that is some milliseconds after the first touch, as contacts give "
-        "way. What falls by less than 2 % of the picture's height, or is seen for less than two frames after it stops, "
-        "has not landed. The length of the clip where only one of the two lands.",
+        "|t - t_MuJoCo| of the first landing (the mean is the MAE), both read off the path by a least-squares fall "
+        "from rest that ends in rest or in a bounce: on MuJoCo's exact path that is some milliseconds after the "
+        "first touch, as contacts give way. What falls by less than 2 % of the picture's height, or is seen for "
+        "less than two frames after it stops, has not landed. The length of the clip where only one of the two "
+        "lands.",
         _below_replay(*_STILL, *_TIMING, "reversed", "shuffled", "other_seed"),
         digits=0,
     ),
