@@ -15,6 +15,7 @@ from refinement_tasks import score
 from torch import Tensor
 
 import worldmodel
+from worldmodel.backends.domains import listening
 from worldmodel.model import WorldModel
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import Record, sample
@@ -60,12 +61,11 @@ def run_unit(unit: Unit) -> list[dict[str, Any]]:
 def _sample(model: WorldModel, unit: Unit, truths: list[Truth]) -> tuple[list[Tensor], np.ndarray, np.ndarray]:
     """Latents of every candidate, evaluations (B,) and the index (B,) of the candidate chosen."""
     method, seeds = unit.method, [unit.seed + int(key.split("-")[0]) for key in unit.keys]
-    spec = truths[0].action_spec
-    told = model.conditioned(domain=spec) if spec is not None and model.recipe.domains else model
-    listens = spec is not None and told.backend.action_spec is not None
+    listener = listening(model, truths[0].action_spec)
+    told = model if listener is None else listener
     given = told.backend.encode(np.stack([truth.video[:1] for truth in truths]))
     like = given.new_empty(len(truths), *told.backend.latent_shape)
-    actions = np.stack([truth.actions for truth in truths]) if listens else None
+    actions = None if listener is None else np.stack([truth.actions for truth in truths])
     denoise, noise = told.backend.denoiser(given, actions), KeyedNoise(seeds)
     if method.candidates == 1:
         record = Record()

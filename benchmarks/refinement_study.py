@@ -77,7 +77,7 @@ def main(study: Study) -> None:
         found = desk.run("held_out", list(rows.values()), *held_out, study.seeds, whole=False)
     used = {"model": model.recipe.name, "weights_sha256": model.backend.weights_hash, "device": "cpu"}
     settings = {**used, "task": study.task}
-    print(write_tables(folder, rows, found, tuned, scores, settings, study.task))
+    print(write_tables(folder, rows, found, tuned, scores, settings))
     if len(found["base"]) < len(held_out[1]) * study.seeds:
         sys.exit(UNFINISHED)
 

@@ -45,12 +45,11 @@ def write_tables(
     tuned: Sequence[Method],
     tuning: Mapping[str, Entries],
     settings: Mapping[str, Any],
-    name: str,
 ) -> str:
-    """Write results.json and table.md of a task of that name; returns the latter's text."""
-    task = TASKS[name]
+    """Write results.json and table.md of the task that the settings name; returns the latter's text."""
+    task = TASKS[settings["task"]]
     labels, scores, nfe = _rows(rows, found, task)
-    errors = mean_errors(tuning, name)
+    errors = mean_errors(tuning, settings["task"])
     refined = min(REFINED, key=lambda row: errors[rows[row].name])
     against_euler = [row for row in labels if row not in (MATCHED, "candidates_oracle")]
     controls = [row for row in labels if row not in (refined, MATCHED, "candidates_oracle")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from worldmodel.evaluators.regions import background, changed, still
-from worldmodel.evaluators.registry import family_of
+from worldmodel.evaluators.registry import own_evaluator
 from worldmodel.evaluators.tone import tone_error
-from worldmodel.training.curriculum import LARGE
+from worldmodel.training.curriculum import LARGE, WIDE
 from worldmodel.truth import Truth
 
 
@@ -57,7 +56,7 @@ TASKS = {
     "graph-flood": Task(
         "graph-traversal", "worldmodel/GraphTraversal-v0:flood", "dry", "water elsewhere", "% of the union",
         ("monotone", "never dried, %"), ("structure", "channels kept, %"),
-        {"task": "flood", "channel_width": 0.11, "node_radius": 0.08},
+        {"task": "flood", **WIDE},
     ),
     "maze": Task(
         "maze", "worldmodel/Maze-v0", "path_error_px", "ball's error", "px",
@@ -69,9 +68,7 @@ TASKS = {
 def score(task: str, video: np.ndarray, truth: Truth) -> dict[str, Any]:
     """The numbers of one clip: the task's, and by how many grey levels the tone of still places drifted off."""
     told = TASKS[task]
-    family = family_of(told.family)
-    evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
-    numbers = evaluator.score(video, truth).to_dict()
+    numbers = own_evaluator(told.family).score(video, truth).to_dict()
     numbers["found"] = 1.0 - numbers.get("missing", 0.0)
     numbers["dry"] = 100.0 * (1.0 - numbers.get("water_iou", 0.0))
     kept = {name: numbers[name] for name in (told.error, told.found[0], told.fine[0])}

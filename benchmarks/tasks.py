@@ -10,7 +10,6 @@ goals are those that the embedded model was made for, and each is printed as met
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -25,14 +24,15 @@ import tyro
 from tqdm.auto import tqdm
 
 import worldmodel
+from worldmodel.backends.domains import listening
 from worldmodel.collect import collect
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.intervals import Interval, bootstrap_mean, bootstrap_median
-from worldmodel.evaluators.registry import family_id_of, family_of
+from worldmodel.evaluators.registry import family_id_of, own_evaluator
 from worldmodel.evaluators.statistics import confusion
 from worldmodel.model import WorldModel
 from worldmodel.processes import finish
-from worldmodel.training.curriculum import BALL, LARGE, NAMED_FAILURES
+from worldmodel.training.curriculum import BALL, LARGE, NAMED_FAILURES, WIDE
 from worldmodel.truth import Truth
 
 FIRST_SEED = 2_300_000
@@ -130,7 +130,7 @@ TASKS = {
         (VALID, COVERED),
         {"coverage >= 0.8": lambda table: at(table, MODEL, COVERED) >= 0.8},
         frames=None,
-        options={"task": "flood", "channel_width": 0.11, "node_radius": 0.08},
+        options={"task": "flood", **WIDE},
     ),
     "maze": Task("maze", (PATH, ILLEGAL), OF_A_BALL, policies=BALL),
 }
@@ -153,36 +153,41 @@ def main(settings: Settings) -> None:
     """Print a table for each task."""
     model = worldmodel.load(settings.model, settings.device)
     for name in settings.tasks:
-        task, truths, family = TASKS[name], *record(name, model, settings)
+        task, truths, scenes, family = TASKS[name], *record(name, model, settings)
         rows = score_rows(imagine_rows(model, truths, settings), truths, family, name)
-        table = {row: pooled(task, scores, truths) for row, scores in rows.items()}
+        table = {row: pooled(task, scores, truths, scenes) for row, scores in rows.items()}
         print_table(f"{name}: {len(truths)} clips of {len(truths[0])} frames", table)
         for goal, met in task.goals.items():
             print(f"  {'met   ' if met(table) else 'missed'} {goal}")
-        path = settings.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
+        path = settings.out / f"{file_name(name)}.json"
         document = {"model": model.provenance(steps=settings.steps), "rows": rows}
         path.write_text(json.dumps(document, default=float))
         print(f"  every clip: {path}", flush=True)
 
 
-def record(name: str, model: WorldModel, settings: Settings) -> tuple[list[Truth], str]:
-    """Held-out clips and the id of their family."""
+def file_name(task: str) -> str:
+    """Of what is kept of a task."""
+    return task.replace(",", "").replace(" ", "-")
+
+
+def record(name: str, model: WorldModel, settings: Settings) -> tuple[list[Truth], np.ndarray, str]:
+    """Held-out clips, the label (n,) of the scene of each, and the id of their family."""
     task = TASKS[name]
     store = collect(
-        settings.out / "truth" / name.replace(" ", "_").replace(",", ""), task.env, episodes=settings.scenes,
+        settings.out / "truth" / file_name(name), task.env, episodes=settings.scenes,
         seed=FIRST_SEED, image_size=model.recipe.image_size[0], num_frames=task.frames,
-        policies=list(dict.fromkeys(task.policies)), options=task.options,
+        policies=task.policies, options=task.options,
     )  # fmt: skip
     keys = store.keys()
-    return [store.read_truth(key) for key in keys], family_id_of(store.settings)
+    scenes = np.array([store.attributes(key)["seed"] for key in keys])
+    return [store.read_truth(key) for key in keys], scenes, family_id_of(store.settings)
 
 
 def imagine_rows(model: WorldModel, truths: list[Truth], settings: Settings) -> dict[str, list[np.ndarray]]:
     """The videos of each row."""
-    spec, rows = truths[0].action_spec, {}
-    told = model.conditioned(domain=spec) if spec is not None and model.recipe.domains else model
-    listens = spec is not None and told.backend.action_spec is not None
-    actions = np.stack([truth.actions for truth in truths]) if listens else None
+    listener, rows = listening(model, truths[0].action_spec), {}
+    told = model if listener is None else listener
+    actions = None if listener is None else np.stack([truth.actions for truth in truths])
     first, horizon = np.stack([truth.video[0] for truth in truths]), len(truths[0]) - 1
 
     def rolled(commands: np.ndarray | None) -> list[np.ndarray]:
@@ -214,30 +219,33 @@ def score_rows(
 
 def score_one(family: str, row: str, index: int, video: np.ndarray, truth: Truth) -> tuple[str, int, dict[str, Any]]:
     """One clip under the family's own evaluator."""
-    entry = family_of(family)
-    evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{entry.module}"), entry.evaluator)
-    return row, index, evaluator.score(video, truth).to_dict()
+    return row, index, own_evaluator(family).score(video, truth).to_dict()
 
 
-def pooled(task: Task, scores: Scores, truths: list[Truth]) -> dict[str, Interval]:
-    """The row's numbers."""
+def pooled(task: Task, scores: Scores, truths: list[Truth], scenes: np.ndarray) -> dict[str, Interval]:
+    """The row's numbers; clips of one scene under several policies are drawn together."""
     cells = {}
     for column in task.columns:
         values = np.array([column.value(score, truth) for score, truth in zip(scores, truths, strict=True)], float)
-        values = values[np.isfinite(values)]
+        known = np.isfinite(values)
         draw = bootstrap_median if column.pooled == "median" else bootstrap_mean
         nothing = Interval(np.nan, np.nan, np.nan)
-        cells[column.label] = draw(values, np.random.default_rng(0)) if len(values) else nothing
+        cells[column.label] = draw(values[known], np.random.default_rng(0), scenes[known]) if known.any() else nothing
     if "lift" in scores[0]:
         judged, true = (np.array([score[key] for score in scores], bool) for key in ("lift", "true_lift"))
-        cells["MCC of lift"] = bootstrapped_mcc(judged, true, np.random.default_rng(0))
+        cells["MCC of lift"] = bootstrapped_mcc(judged, true, scenes, np.random.default_rng(0))
     return cells
 
 
-def bootstrapped_mcc(judged: np.ndarray, true: np.ndarray, rng: np.random.Generator, draws: int = 2000) -> Interval:
-    """Matthews correlation of two flags (n,) with its interval over clips."""
-    picks = rng.integers(len(true), size=(draws, len(true)))
-    drawn = [confusion(judged=judged[pick], truth=true[pick]).mcc for pick in picks]
+def bootstrapped_mcc(
+    judged: np.ndarray, true: np.ndarray, scenes: np.ndarray, rng: np.random.Generator, draws: int = 2000
+) -> Interval:
+    """Matthews correlation of two flags (n,) with its interval over scenes (n,)."""
+    clips = [np.flatnonzero(scenes == scene) for scene in np.unique(scenes)]
+    drawn = []
+    for pick in rng.integers(len(clips), size=(draws, len(clips))):
+        chosen = np.concatenate([clips[scene] for scene in pick])
+        drawn.append(confusion(judged=judged[chosen], truth=true[chosen]).mcc)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Interval(confusion(judged=judged, truth=true).mcc, float(low), float(high))
 

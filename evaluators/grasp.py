@@ -15,7 +15,7 @@ import numpy as np
 from worldmodel.evaluators.checks import check_video
 from worldmodel.evaluators.confusion import Confusion, confusion
 from worldmodel.evaluators.grasp_metrics import METRICS
-from worldmodel.evaluators.grasp_stages import STAGES, STILL, Judgement, ghost_motion, judge, lift_height, slip
+from worldmodel.evaluators.grasp_stages import STAGES, STILL, Judgement, judge, lift_height, slip
 from worldmodel.evaluators.grasp_tracks import GraspTracks, command_of, track_grasp
 from worldmodel.evaluators.gripper_tracking import MAX_OPENING, Command
 from worldmodel.evaluators.metrics import Evaluator
@@ -101,7 +101,7 @@ def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
     tracks, verdict = judge_clip(video, truth)
     true_tracks, true_verdict = _judge_truth(truth)
     command, start, camera = command_of(truth), truth.position[0, 0], truth.camera
-    lift, moved = lift_height(tracks, start), ghost_motion(tracks, camera, start)
+    lift = lift_height(tracks, start)
     stages = {stage: verdict.passed(stage) for stage in STAGES}
     true_stages = {stage: bool(truth.signals[stage].any()) for stage in STAGES}
     return GraspScore(
@@ -117,8 +117,8 @@ def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
         lift_5cm=bool((tracks.position[:, 2] - start[2] >= HIGHER).any()),
         lift_mm=1000.0 * lift,
         lift_error_mm=1000.0 * abs(np.nan_to_num(lift) - np.nan_to_num(lift_height(true_tracks, start))),
-        ghost_motion=moved > STILL,
-        ghost_motion_mm=1000.0 * moved,
+        ghost_motion=verdict.ghost_motion > STILL,
+        ghost_motion_mm=1000.0 * verdict.ghost_motion,
         slip_mm=1000.0 * slip(tracks, command),
         slip_error_mm=1000.0 * _slip_error(tracks, true_tracks, command),
         identity=_share(verdict.same, true_verdict.same),

@@ -38,6 +38,7 @@ class Judgement:
     hold: np.ndarray  # (T,) bool, lifted between both fingers for half a second without moving in the hand
     place: np.ndarray  # (T,) bool, item at rest within ``PLACED`` of its goal
     same: np.ndarray  # (T,) bool, the item is found, with the area it should have
+    ghost_motion: float  # m, by which the item moved before it was touched
     success: bool  # pick: held at the end; place: placed after a lift and let go; valid, and no ghost moved the item
 
     @property
@@ -58,6 +59,7 @@ def judge(tracks: GraspTracks, camera: Camera, start: np.ndarray, goal: np.ndarr
     place = _at_rest(tracks.position, fps) & (np.linalg.norm(tracks.position - goal, axis=1) <= PLACED)
     ratio = tracks.area_ratio
     same = tracks.found & ~((ratio < SAME_AREA[0]) | (ratio > SAME_AREA[1]))
+    moved = ghost_motion(tracks, camera, start)
     done = hold[-1] if task == "pick" else place[-1] & lifted.any() & (tracks.gaps[-1] > TOUCHING).all()
     return Judgement(
         reach=np.linalg.norm(tracks.position - tracks.gripper.position, axis=1) <= NEAR,
@@ -66,7 +68,8 @@ def judge(tracks: GraspTracks, camera: Camera, start: np.ndarray, goal: np.ndarr
         hold=hold,
         place=place,
         same=same,
-        success=bool(done and same.mean() >= PERSISTENT and ghost_motion(tracks, camera, start) <= STILL),
+        ghost_motion=moved,
+        success=bool(done and same.mean() >= PERSISTENT and moved <= STILL),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,6 @@ STEP = 0.02  # frames between candidate times
 FIRST_STEP = 0.1  # the same at first, when the landing is only placed
 REACH = 0.75  # frames by which a refit may move the landing
 REFITS = 3  # the frames to explain depend on the landing that they give
-
-
-# candidates (K,) and sums up to them and over all that are explained -> weights and squared residuals (K,)
-Fitting = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[list[np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def _place(paths: list[list[_Path]], tolerance: float, min_fall: float) -> list[
     best: dict[int, tuple[float, _Path, float]] = {}
     misfits = _misfits(falls, when, explained, min_fall)
     for (index, fall), times, count, misfit in zip(tried, when, explained, misfits, strict=True):
-        score = count - misfit / min(tolerance, SMALL_FALL * fall.values.max()) ** 2
+        score = count - misfit.min(axis=0) / min(tolerance, SMALL_FALL * fall.values.max()) ** 2
         most = float(score.max(initial=-np.inf))
         if np.isfinite(most) and (index not in best or most > best[index][0]):
             best[index] = most, fall, float(times[score.argmax()])
@@ -110,40 +106,34 @@ def _refit(placed: list[tuple[int, _Path, float]], min_fall: float, alike: float
     """Least-squares landings; fits whose squared residuals differ by ``alike`` at most explain a path as well."""
     falls, landings = [fall for _, fall, _ in placed], [landing for _, _, landing in placed]
     grids = [fall.candidates(STEP) for fall in falls]
-    near, last, explained, misfits = grids, list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+    near, last, misfits = grids, list[np.ndarray](), list[np.ndarray]()
     for _ in range(REFITS):
         near = [grid[np.abs(grid - landing) <= REACH] for grid, landing in zip(grids, landings, strict=True)]
         last = [fall.count(np.array([landing + AFTER])) for fall, landing in zip(falls, landings, strict=True)]
         explained = [count.repeat(len(times)) for count, times in zip(last, near, strict=True)]
         misfits = _misfits(falls, near, explained, min_fall)
         before = landings
-        landings = [float(times[misfit.argmin()]) for times, misfit in zip(near, misfits, strict=True)]
+        landings = [float(times[misfit.min(axis=0).argmin()]) for times, misfit in zip(near, misfits, strict=True)]
         if landings == before:
             break
-    still = _misfits(falls, near, explained, min_fall, fits=(_rest,))
     fits = []
-    for landing, times, count, misfit, resting in zip(landings, near, last, misfits, still, strict=True):
-        rests = bool(resting.min() - misfit.min() <= alike)
-        best = (float(times[resting.argmin()]), float(resting.min())) if rests else (landing, float(misfit.min()))
-        fits.append(_Fit(best[0], int(count[0]), best[1], rests))
+    for times, count, misfit in zip(near, last, misfits, strict=True):
+        rests = bool(misfit[1].min() - misfit.min() <= alike)
+        best = misfit[1] if rests else misfit.min(axis=0)
+        fits.append(_Fit(float(times[best.argmin()]), int(count[0]), float(best.min()), rests))
     return fits
 
 
 def _misfits(
-    falls: list[_Path],
-    when: list[np.ndarray],
-    explained: list[np.ndarray],
-    min_fall: float,
-    fits: Sequence[Fitting] | None = None,
+    falls: list[_Path], when: list[np.ndarray], explained: list[np.ndarray], min_fall: float
 ) -> list[np.ndarray]:
-    """Smaller of the squared residuals of a bounce and of rest at each candidate; inf if it is no landing.
+    """Squared residuals, N of (2, K), of a bounce and of rest at each candidate; inf if it is no landing.
 
     Args:
         falls: N paths; all are fitted at once.
         when: N of (K,) candidates.
         explained: N of (K,) numbers of frames to explain.
         min_fall: px, that it must have fallen.
-        fits: which of the two may explain; both if None.
     """
     if not falls:
         return []
@@ -154,15 +144,15 @@ def _misfits(
     )
     first, last, times = (np.concatenate(each) for each in (counts, explained, when))
     enough = (last - first >= 2) & (first >= 2)
-    best = np.full(len(times), np.inf)
-    for fit in fits or (_bounce, _rest):
+    misfits = np.empty((2, len(times)))
+    for row, fit in zip(misfits, (_bounce, _rest), strict=True):
         weights, misfit = fit(times, before, after)
         acceleration = weights[1]
         landed = enough & (0.5 * acceleration * times**2 >= min_fall)
         if len(weights) == 3:
             landed &= -weights[2] >= MIN_JUMP * acceleration * times
-        best = np.minimum(best, np.where(landed, misfit, np.inf))
-    return np.split(best, np.cumsum([len(each) for each in when])[:-1])
+        row[:] = np.where(landed, misfit, np.inf)
+    return np.split(misfits, np.cumsum([len(each) for each in when])[:-1], axis=1)
 
 
 class _Path:

@@ -134,10 +134,10 @@ def _effect(groups: Sequence[Sequence[Fall]], cause: str) -> InterventionEffect 
     """How the landing time changes from the smallest value of a cause to each larger one, against MuJoCo."""
     shown, true, which = [], [], []
     for number, group in enumerate(groups):
-        least = min(fall.scene[cause] for fall in group)
-        first = {fall.sample: fall for fall in group if fall.scene[cause] == least}
+        least = min(fall.cause(cause) for fall in group)
+        first = {fall.sample: fall for fall in group if fall.cause(cause) == least}
         for fall in group:
-            if fall.scene[cause] > least and fall.sample in first:
+            if fall.cause(cause) > least and fall.sample in first:
                 shown.append(fall.time - first[fall.sample].time)
                 true.append(fall.true - first[fall.sample].true)
                 which.append(number)

@@ -170,6 +170,17 @@ def family_of(family_id: str) -> Family:
     return FAMILIES[family_id]
 
 
+def own_evaluator(family_id: str) -> Evaluator:
+    """What judges the task of an environment, the picture around it aside.
+
+    Raises:
+        ValueError: nothing judges that environment.
+    """
+    family = family_of(family_id)
+    found: Evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
+    return found
+
+
 def evaluator_of(family_id: str, tracker: Tracker | None = None) -> Evaluator:
     """Scorer and metrics of an environment's id, such as ``worldmodel/FreeFall-v0``, those of the picture included.
 
@@ -186,8 +197,7 @@ def evaluator_of(family_id: str, tracker: Tracker | None = None) -> Evaluator:
             f"tracker: got one for {family.title}, whose evaluator has its own, expected none; leave it out"
         )
     chosen: dict[str, Any] = {} if tracker is None else {"tracker": tracker}
-    own: Evaluator = getattr(importlib.import_module(f"worldmodel.evaluators.{family.module}"), family.evaluator)
-
+    own = own_evaluator(family_id)
     if own.score is scene.score_scene:
         return own
 

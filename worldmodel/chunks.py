@@ -76,7 +76,19 @@ def imagine_chunk(
     Args:
         advance: is told of every evaluation.
         actions: (B, n, A), one for each new frame of the chunk, or None.
+
+    Raises:
+        ValueError: the device has too little memory.
     """
+    try:
+        return _imagine(backend, state, settings, advance, actions)
+    except torch.OutOfMemoryError:
+        raise ValueError(_too_little(len(state), backend)) from None
+
+
+def _imagine(
+    backend: Backend, state: State, settings: Settings, advance: Callable[[int], Any], actions: np.ndarray | None
+) -> tuple[State, Chunk]:
     running = state.select(~state.ended) if state.ended.any() else state
     if len(running) == len(state):
         chunk = _sampled(backend, state, settings, advance, actions)
@@ -95,6 +107,16 @@ def imagine_chunk(
         ended=chunk.ended,
     )
     return following, chunk
+
+
+def _too_little(batch: int, backend: Backend) -> str:
+    """What to do where an estimate of memory was too low."""
+    fewer = f"batch_size={batch // 2}" if batch > 1 else "a smaller image_size or num_frames"
+    return (
+        f"memory: got too little on {backend.device} for {batch} at once, expected more than was estimated; use "
+        f"{fewer} or "
+        "load(..., running=Running(memory=('slicing', 'tiling')))"
+    )
 
 
 def _sampled(

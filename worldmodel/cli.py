@@ -180,8 +180,7 @@ def rollout(
     refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
     clips, options = EpisodeStore.open(truth, "truth"), parse_options(conditions)
     options |= {k: v for k, v in {"prompt": prompt, "guidance": guidance}.items() if v is not None}
-    running = Running(memory=memory) if memory else None
-    loaded = worldmodel.load(model, device, guardrail=guardrail, running=running)
+    loaded = worldmodel.load(model, device, guardrail=guardrail, running=Running(memory=memory))
     loaded = loaded.conditioned(**options) if options else loaded
     if told:
         print("".join(f"{line}\n" for line in range_lines(loaded, clips)), end="")

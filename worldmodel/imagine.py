@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.backends.domains import choose, matched
+from worldmodel.backends.domains import choose, listening
 from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
@@ -62,11 +62,8 @@ def imagine(
     options: dict[str, Any] = {"steps": steps, "solver": solver, "refine": refine, "handover": handover, "stop": stop}
     frames = 1 + model.check_horizon(horizon, tail, handover)
     keys = _check_truth(model, truth, keys, frames)
-    spec = truth.action_spec(keys[0]) if told else None
-    if spec is not None and (model.recipe.domains or model.backend.action_spec is not None):
-        model = matched(model, spec)
-    else:
-        spec = None
+    listener = listening(model, truth.action_spec(keys[0])) if told else None
+    model = model if listener is None else listener
     settings = {**model.provenance(**options), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 
@@ -74,8 +71,8 @@ def imagine(
         return model.stream(
             np.stack([truth.array(key, "video").data[0] for key in batch]),
             seeds=[seed + (truth.attributes(key)["seed"] or 0) for key in batch],
-            actions=None if spec is None else np.stack([truth.array(key, "actions").data for key in batch]),
-            horizon=horizon if spec is None else frames - 1,
+            actions=None if listener is None else np.stack([truth.array(key, "actions").data for key in batch]),
+            horizon=horizon if listener is None else frames - 1,
             tail=tail,
             **options,
         )

@@ -151,11 +151,7 @@ class WorldModel:
             for first in range(0, len(state), batch_size):
                 rows = state.select(slice(first, first + batch_size))
                 own = None if actions is None else actions[first : first + batch_size]
-                try:
-                    pieces = list(self._pieces(rows, settings, chunks, keep_latents, bar.update, own))
-                except torch.OutOfMemoryError:
-                    raise ValueError(_too_little(len(rows), self.backend)) from None
-                batches.append(in_sequence(pieces))
+                batches.append(in_sequence(list(self._pieces(rows, settings, chunks, keep_latents, bar.update, own))))
                 bar.update(planned * min(first + batch_size, len(state)) - bar.n)
         whole = replace(side_by_side(batches), seconds=time.monotonic() - started)
         return whole if horizon is None else whole.cut(state.frames.shape[1] + horizon)
@@ -254,10 +250,7 @@ class WorldModel:
             actions = self._held(actions, self.recipe.num_frames - state.frames.shape[1])
         self.backend.check_memory(len(state))
         started = time.monotonic()
-        try:
-            following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
-        except torch.OutOfMemoryError:
-            raise ValueError(_too_little(len(state), self.backend)) from None
+        following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
         common = self._common(state, settings, seconds=time.monotonic() - started)
         return following, chunk.rollout(False, stop is not None, **common)
 
@@ -398,16 +391,6 @@ class WorldModel:
             "device": str(self.backend.device),
             **self.backend.provenance(),
         }
-
-
-def _too_little(batch: int, backend: Backend) -> str:
-    """What to do where an estimate of memory was too low."""
-    fewer = f"batch_size={batch // 2}" if batch > 1 else "a smaller image_size or num_frames"
-    return (
-        f"memory: got too little on {backend.device} for {batch} at once, expected more than was estimated; use "
-        f"{fewer} or "
-        "load(..., running=Running(memory=('slicing', 'tiling')))"
-    )
 
 
 def check_batch_size(batch_size: int) -> None:

@@ -132,17 +132,10 @@ def open_parts(
     inside = _stores_inside(truth)
     if not inside:
         return [_open_part(EpisodeStore.open(truth, "truth"), paths, keys, resample, tracker)]
-    parts = []
-    for store in inside:
-        here = {name: _inside(given, store.path.name) for name, given in paths.items()}
-        here = {name: given for name, given in here.items() if given}
-        if here:
-            parts.append(_open_part(store, here, keys, resample, tracker))
-    _check_all_used(truth, inside, paths)
-    unused = [name for name in paths if not any(name in part.videos for part in parts)]
-    if unused:
-        expected = ", ".join(store.path.name for store in inside)
-        raise ValueError(f"{paths[unused[0]][0]}: got none of {expected} in it, expected some; name them as in {truth}")
+    found = [{name: _inside(given, store.path.name) for name, given in paths.items()} for store in inside]
+    here = [{name: given for name, given in each.items() if given} for each in found]
+    _check_all_used(truth, [store.path.name for store in inside], here, paths)
+    parts = [_open_part(store, given, keys, resample, tracker) for store, given in zip(inside, here, strict=True)]
     titles = [part.title for part in parts]
     return [
         replace(part, title=f"{part.title}, {part.store.path.name}") if titles.count(part.title) > 1 else part
@@ -157,22 +150,31 @@ def _stores_inside(folder: Path) -> list[EpisodeStore]:
     return [EpisodeStore.open(each, "truth") for each in sorted(folder.iterdir()) if (each / "zarr.json").exists()]
 
 
-def _check_all_used(truth: Path, inside: Sequence[EpisodeStore], paths: Paths) -> None:
-    """Refuse folders of rows with videos of no store, and stores that no row has videos of."""
-    names = {store.path.name for store in inside}
+def _check_all_used(truth: Path, names: Sequence[str], here: Sequence[Paths], paths: Paths) -> None:
+    """Refuse videos of no store, stores that no row has videos of, and rows without any.
+
+    Args:
+        names: of the stores; here: of each the rows that have videos of it.
+        paths: of all rows.
+    """
     for path in (path for given in paths.values() for path in given if path.is_dir()):
         entries = [each for each in path.iterdir() if not each.name.startswith(".")]
         strange = sorted(each.name for each in entries if each.stem not in names and each.name not in names)
         if strange:
             raise ValueError(
-                f"{path}: got {strange[0]}, expected videos of {', '.join(sorted(names))} alone, as in {truth}; "
-                "take it out, or record its truth"
+                f"{path}: got {strange[0]}, expected videos of {', '.join(names)} alone, as in {truth}; take it out, "
+                "or record its truth"
             )
-    for store in inside:
-        if not any(_inside(given, store.path.name) for given in paths.values()):
+    for name, rows in zip(names, here, strict=True):
+        if not rows:
             raise ValueError(
-                f"{truth}: got the store {store.path.name}, of which no row has videos, expected some of each; move it "
-                "away, or make them"
+                f"{truth}: got the store {name}, of which no row has videos, expected some of each; move it away, or "
+                "make them"
+            )
+    for name, given in paths.items():
+        if not any(name in rows for rows in here):
+            raise ValueError(
+                f"{given[0]}: got none of {', '.join(names)} in it, expected some; name them as in {truth}"
             )
 
 

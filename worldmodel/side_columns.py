@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,10 +157,10 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
                 label(f"{name} {place}", KNOWN[name], truth)
             yield _clip(f"{name} {place}", video, truth, part)
         named = {worth for question in rubric.for_family(kind) for worth in question.fails_on}
-        count = len(family["scenes"])
-        for index in range(min(CERTIFIED, count)):
-            truth, other = (part.truth(family["scenes"][i % count]["key"]) for i in (index, index + 1))
-            for worth, video in _controls(truth, other, named - set(KNOWN.values()), index):
+        keys = [scene["key"] for scene in family["scenes"]]
+        for index, (key, other) in enumerate(zip(keys[:CERTIFIED], keys[1:] + keys[:1], strict=False)):
+            truth = part.truth(key)
+            for worth, video in _controls(truth, partial(part.truth, other), named - set(KNOWN.values()), index):
                 label(f"control {worth} {index}", worth, truth)
                 yield _clip(f"control {worth} {index}", video, truth, part)
 
@@ -167,8 +168,10 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
     return column, judge_errors(column.answers, labels) if labels else []
 
 
-def _controls(truth: Truth, other: Truth, wanted: set[str], index: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Clips of known worth that need no simulator; ``other`` is of another scene, if there is one."""
+def _controls(
+    truth: Truth, other: Callable[[], Truth], wanted: set[str], index: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Clips of known worth that need no simulator; ``other`` reads another scene's, if there is one."""
     rng = np.random.default_rng([SEED, index])
     if "vanish" in wanted:
         yield "vanish", controls.vanish(truth.video, truth.mask)
@@ -176,8 +179,10 @@ def _controls(truth: Truth, other: Truth, wanted: set[str], index: int) -> Itera
         yield "teleport", controls.teleport(truth.video, truth.mask, rng)
     if "shuffled" in wanted:
         yield "shuffled", controls.shuffled_after_first(truth.video, rng)
-    if "other_seed" in wanted and not np.array_equal(truth.video[0], other.video[0]):
-        yield "other_seed", controls.other_seed(truth.video, other.video)
+    if "other_seed" in wanted:
+        video = other().video
+        if not np.array_equal(truth.video[0], video[0]):
+            yield "other_seed", controls.other_seed(truth.video, video)
 
 
 def _videos(part: Part, family: Mapping[str, Any], label: str) -> Iterator[tuple[str, int, np.ndarray, Truth]]:

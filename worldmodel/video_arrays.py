@@ -21,7 +21,7 @@ STACK = "video"  # name in an .npz of an array of all videos
 class ArrayFile:
     """(N, T, H, W, 3) uint8 in the order of the keys, or in an ``.npz`` one (T, H, W, 3) a key (see ``Videos``)."""
 
-    def __init__(self, path: Path, keys: Sequence[str], known: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, keys: Sequence[str], known: Sequence[str]) -> None:
         self.path = path
         self._keys = list(keys)
         self._fps: float | None = None
@@ -35,7 +35,7 @@ class ArrayFile:
         for array in arrays.values():
             array.check(4 if stack is None else 5)
         if stack is None:
-            strange = sorted(set(arrays) - set(self._keys if known is None else known))
+            strange = sorted(set(arrays) - set(known))
             if strange:
                 raise StoreError(
                     f"{path}: got an array {strange[0]!r}, expected names of clips such as {self._keys[0]!r}; rename it"

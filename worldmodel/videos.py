@@ -48,11 +48,11 @@ def open_videos(path: str | os.PathLike[str], keys: Sequence[str], known: Sequen
     """
     from worldmodel.video_arrays import ArrayFile
 
-    path = Path(path)
+    path, known = Path(path), keys if known is None else known
     if path.suffix in ARRAY_SUFFIXES:
         return ArrayFile(path, keys, known)
     if path.is_dir() and not (path / "zarr.json").exists():
-        return VideoFolder(path, keys, keys if known is None else known)
+        return VideoFolder(path, keys, known)
     return RolloutStore(path, keys)
 
 

@@ -115,6 +115,16 @@ def matched(model: Any, spec: ActionSpec | None) -> Any:
     )
 
 
+def listening(model: Any, spec: ActionSpec | None) -> Any:
+    """The model that is told actions of a spec, or None where there are none or it takes none.
+
+    Raises:
+        ValueError: it takes others.
+    """
+    takes = model.recipe.domains or model.backend.action_spec is not None
+    return matched(model, spec) if spec is not None and takes else None
+
+
 def differences(expected: ActionSpec, got: ActionSpec) -> list[str]:
     """What of a spec is not as expected, a phrase each; bounds may be narrower."""
     phrases = [

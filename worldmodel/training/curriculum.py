@@ -37,12 +37,13 @@ class Source:
 
 
 # At 64 pixels the ball of the default graphs is three of them wide, too few to be followed; this one has five.
-LARGE = {"ball_radius": 0.04, "channel_width": 0.11, "node_radius": 0.08}
+WIDE = {"channel_width": 0.11, "node_radius": 0.08}
+LARGE = {"ball_radius": 0.04, **WIDE}
 
 # Grasps that succeed and grasps that fail are as many; drops meet another gravity in one clip of eight.
 EMBEDDED = (
     Source("agent", "graph-traversal", 2000, policies=BALL, num_frames=49, options={"task": "agent", **LARGE}),
-    Source("flood", "graph-traversal", 600, options={"task": "flood", "channel_width": 0.11, "node_radius": 0.08}),
+    Source("flood", "graph-traversal", 600, options={"task": "flood", **WIDE}),
     Source("maze", "maze", 2000, policies=BALL, num_frames=49),
     Source("grasp_success", "grasp", 1600),
     Source("grasp_failure", "grasp", 1050, seed=2250, policies=NAMED_FAILURES),
