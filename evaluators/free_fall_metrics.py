@@ -261,7 +261,7 @@ ARM_METRICS: tuple[Metric, ...] = (
         "median",
         "lower",
         "|ln alpha| beyond two standard errors; ln 4 where the arm does not move as commanded at any speed from a "
-        "quarter to four times.",
+        "quarter to four times; nan where the true arm tells no time either.",
         _below_replay("frozen", "half_speed", "shuffled"),
         digits=3,
     ),

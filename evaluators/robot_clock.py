@@ -14,6 +14,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.falling import GRIPPER, centroid_sigma_px
+from worldmodel.evaluators.once import once_a_truth
 from worldmodel.truth import Truth
 
 SEARCH = 1 / 8  # of the picture's height, by which a part may move in a frame
@@ -22,7 +23,7 @@ SLOWEST = 4.0  # alpha is sought from 1 / SLOWEST to SLOWEST
 GRID = 401
 MIN_MOTION_PX = 3.0  # of the true arm; below, it tells no time
 PARALLAX = 0.02  # by which the surface that is seen may move more or less than the point that is commanded
-MIN_SHARE = 0.5  # of the frames in which the arm must be found
+MIN_SHARE = 0.5  # of the frames in which the true arm is found, in which that of a clip must be
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,26 @@ class Clock:
     log_error: float  # standard error of ln alpha
 
 
+@dataclass(frozen=True)
+class _TrueArm:
+    """The gripper of a true clip, as far as it can be seen before what it holds."""
+
+    mask: np.ndarray  # (H, W) bool, in the first frame
+    path: np.ndarray  # (T, 2) px since the first frame, by the known camera
+    share: float  # of the frames of the true video in which it is found
+
+
 def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
-    """alpha of ``video`` (T, H, W, 3) from the gripper; None if the true clip has none that moves."""
+    """alpha of ``video`` (T, H, W, 3) from the gripper; None if that of the true clip does not move or tells none."""
+    arm = _true_arm(truth)
+    if arm is None:
+        return None
+    seen = follow_part(video, arm.mask, truth.video[0])
+    return playback_factor(seen, arm.path, centroid_sigma_px(truth.camera.height), MIN_SHARE * arm.share)
+
+
+@once_a_truth
+def _true_arm(truth: Truth) -> _TrueArm | None:
     if GRIPPER not in truth.objects:
         return None
     arm = truth.objects.index(GRIPPER)
@@ -43,11 +62,16 @@ def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
     if not mask.any() or np.ptp(path, axis=0).max() < MIN_MOTION_PX:
         return None
     others = (truth.segmentation[0] > 0) & ~mask
-    shift = follow_part(video, mask & ~_grow(others, 2), truth.video[0])
-    return playback_factor(shift, path - path[0], centroid_sigma_px(truth.camera.height))
+    part = mask & ~_grow(others, 2)
+    if not part.any():
+        return None
+    seen = follow_part(truth.video, part)
+    share = float(np.isfinite(seen).all(axis=1).mean())
+    own = playback_factor(seen, path - path[0], centroid_sigma_px(truth.camera.height), MIN_SHARE * share)
+    return None if np.isnan(own.alpha) else _TrueArm(part, path - path[0], share)
 
 
-def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float) -> Clock:
+def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float, min_share: float = MIN_SHARE) -> Clock:
     """The alpha with which k commanded(t / alpha) is nearest to what is seen, in least squares.
 
     k is 1 within ``PARALLAX``.
@@ -56,10 +80,11 @@ def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float) -> Cl
         seen: (T, 2) shift since the first frame, nan where lost.
         commanded: (T, 2) the true one, at the same frame rate; it holds still after its end.
         sigma: standard error of ``seen``, in its unit.
+        min_share: of the frames that must be seen for a clock at all.
     """
     frames = np.arange(len(seen), dtype=np.float64)
     known = np.isfinite(seen).all(axis=1)
-    if known.mean() < MIN_SHARE:
+    if known.mean() < min_share:
         return Clock(np.nan, np.nan)
     logs = np.linspace(-np.log(SLOWEST), np.log(SLOWEST), GRID)
     when = frames[known] / np.exp(logs)[:, None]

@@ -1,5 +1,7 @@
 """The arm's clock: a part is followed to a fraction of a pixel, and its motion tells the speed of the clip."""
 
+import dataclasses
+
 import camera_scenes as scenes
 import cv2
 import numpy as np
@@ -75,6 +77,22 @@ def test_a_gripper_tells_slow_motion_from_weak_gravity(carried):
     score = score_free_fall(half_speed(carried.video, carried.mask), carried)
     assert score.gravity_error > 0.5 and score.arm_gravity_error < 0.1
     assert score_free_fall(reversed_after_first(carried.video), carried).alpha_error > 0.5
+
+
+def test_an_arm_that_is_lost_in_the_true_video_too_is_not_held_against_a_clip(carried):
+    """It may look unlike its first frame once it has opened; all that is asked is what the truth shows."""
+    hidden = carried.video.copy()
+    hidden[15:, :40] = 255
+    truth = dataclasses.replace(carried, video=hidden)
+    clock = read_clock(hidden, truth)
+    assert clock.alpha == pytest.approx(1.0, abs=3 * clock.log_error)
+    assert read_clock(half_speed(hidden), truth).alpha == pytest.approx(2.0, rel=0.15)
+    gone = hidden.copy()
+    gone[4:, :40] = 255
+    assert np.isnan(read_clock(gone, truth).alpha) and np.isnan(read_clock(frozen(hidden), truth).alpha)
+    blind = np.full_like(hidden, 255)
+    blind[0] = hidden[0]
+    assert read_clock(hidden, dataclasses.replace(carried, video=blind)) is None
 
 
 def test_without_a_gripper_there_is_no_clock():
