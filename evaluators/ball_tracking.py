@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from worldmodel.evaluators.matting import Matte, clean_plate, colour_of
+from worldmodel.evaluators.tracking import Tracker
 from worldmodel.truth import Truth
 
 FOUND = 0.25  # of the ball's colour within a disc of its size: a ball
@@ -58,6 +59,13 @@ def track_ball(video: np.ndarray, truth: Truth, reach: float) -> BallTrack:
         centroid[t], area[t], doubled[t] = last[::-1], blobs[ball].area, bool(others)
         mask[t] = np.any([each.near for each in (blobs[ball], *others)], axis=0)
     return BallTrack(centroid, area > 0.0, area, doubled, mask)
+
+
+def follow_ball(video: np.ndarray, truth: Truth, tracker: Tracker) -> BallTrack:
+    """The same by another tracker, which follows one ball and so never sees a second."""
+    (tracks,) = tracker(video, truth.segmentation[0], truth.video[0], [1])
+    near = np.stack([cv2.dilate(mask.view(np.uint8), RING) > 0 for mask in tracks.mask])
+    return BallTrack(tracks.centroid, tracks.detected, tracks.area, np.zeros(len(tracks), bool), near)
 
 
 class _Blob(NamedTuple):

@@ -20,6 +20,7 @@ from worldmodel.evaluators.grasp_tracks import GraspTracks, command_of, track_gr
 from worldmodel.evaluators.gripper_tracking import MAX_OPENING, Command
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.once import once_a_truth
+from worldmodel.evaluators.tracking import Tracker, check_followed, track_objects
 from worldmodel.truth import Camera, Truth
 
 __all__ = ["EVALUATOR", "METRICS", "GraspScore", "grasp_confusion", "judge_clip", "score_grasp", "stage_confusions"]
@@ -80,26 +81,30 @@ class GraspScore:
         return {"object": self.object_path, "gripper": self.gripper_path}
 
 
-def judge_clip(video: np.ndarray, truth: Truth) -> tuple[GraspTracks, Judgement]:
+def judge_clip(video: np.ndarray, truth: Truth, tracker: Tracker = track_objects) -> tuple[GraspTracks, Judgement]:
     """Tracks and verdict of ``video`` (T, H, W, 3) uint8, from its pixels alone.
 
     Of ``truth`` only what is known beforehand is used: the camera, the first frame with its masks
-    and poses, the item's size, the task and the actions.
+    and poses, the item's size, the task and the actions. The gripper has a tracker of its own.
     """
-    tracks = track_grasp(video, truth)
+    tracks = track_grasp(video, truth, tracker)
     start, goal = truth.position[0, 0], np.asarray(truth.scene["goal"])
     return tracks, judge(tracks, truth.camera, start, goal, truth.scene["task"], truth.fps)
 
 
-def score_grasp(video: np.ndarray, truth: Truth) -> GraspScore:
+def score_grasp(video: np.ndarray, truth: Truth, tracker: Tracker = track_objects) -> GraspScore:
     """Score ``video`` (T, H, W, 3) uint8, imagined from the first frame of ``truth``.
 
+    ``tracker`` follows the item here and in MuJoCo's own video.
+
     Raises:
-        ValueError: shapes that differ, or a truth that is not a grasp's.
+        ValueError: shapes that differ, a truth that is not a grasp's, or a ``tracker`` that cannot follow its item.
     """
     _check(video, truth)
-    tracks, verdict = judge_clip(video, truth)
-    true_tracks, true_verdict = _judge_truth(truth)
+    tracks, verdict = judge_clip(video, truth, tracker)
+    true_tracks, true_verdict = _judge_truth(truth, tracker)
+    if tracker is not track_objects:
+        check_followed(true_tracks.found, np.asarray(truth.mask.any(axis=(1, 2))))
     command, start, camera = command_of(truth), truth.position[0, 0], truth.camera
     lift = lift_height(tracks, start)
     stages = {stage: verdict.passed(stage) for stage in STAGES}
@@ -153,8 +158,8 @@ def stage_confusions(scores: Sequence[GraspScore]) -> dict[str, Confusion]:
 
 
 @once_a_truth
-def _judge_truth(truth: Truth) -> tuple[GraspTracks, Judgement]:
-    return judge_clip(truth.video, truth)
+def _judge_truth(truth: Truth, tracker: Tracker) -> tuple[GraspTracks, Judgement]:
+    return judge_clip(truth.video, truth, tracker)
 
 
 def _stage_time_error(verdict: Judgement, true: Judgement, time: np.ndarray) -> float:

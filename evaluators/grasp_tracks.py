@@ -12,7 +12,7 @@ import numpy as np
 
 from worldmodel.evaluators.grasp_item import ItemReader, ItemShape, Readings, item_shape
 from worldmodel.evaluators.gripper_tracking import Command, GripperTracks, finger_boxes, track_gripper
-from worldmodel.evaluators.tracking import track_objects
+from worldmodel.evaluators.tracking import Tracker, track_objects
 from worldmodel.truth import Truth
 
 TOUCHING = 0.005  # m, between finger and item at most: contact
@@ -47,14 +47,14 @@ def command_of(truth: Truth) -> Command:
     return Command(truth.signals["gripper_target"], opening)
 
 
-def track_grasp(video: np.ndarray, truth: Truth) -> GraspTracks:
-    """Track a video (T, H, W, 3) uint8 that begins with the first frame of ``truth``."""
+def track_grasp(video: np.ndarray, truth: Truth, tracker: Tracker = track_objects) -> GraspTracks:
+    """Track a video (T, H, W, 3) uint8 that begins with the first frame of ``truth``; ``tracker`` follows the item."""
     # The true first picture goes before the clip: there the poses are known, which calibrates the item's tracker.
     clip = np.concatenate([truth.video[:1], video])
     command = Command(*(np.concatenate([each[:1], each]) for each in command_of(truth)))
     camera, start = truth.camera, truth.position[0, 0]
     gripper = track_gripper(clip, camera, clip[0], truth.signals["gripper_position"][0], command)
-    seen = track_objects(clip, truth.segmentation[0], clip[0])[0]
+    seen = tracker(clip, truth.segmentation[0], clip[0])[0]
     shape = item_shape(truth.scene)
     reader = ItemReader(camera, shape, seen, gripper, start)
     standing = reader.read(2, np.full(len(clip), start[2]), shape.surface)

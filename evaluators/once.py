@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from worldmodel.truth import Truth
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-def once_a_truth(read: Callable[[Truth], T]) -> Callable[[Truth], T]:
-    """``read`` with its last result kept; a truth is never changed, so the same one gives the same."""
-    last: list[tuple[Truth, T]] = []
+def once_a_truth(read: Callable[Concatenate[Truth, P], T]) -> Callable[Concatenate[Truth, P], T]:
+    """``read`` with its last result kept; a truth is never changed, so the same one, read the same way, gives the same.
+
+    What is given beside the truth must compare as equal to itself, as a tracker does.
+    """
+    last: list[tuple[Truth, Hashable, T]] = []
 
     @functools.wraps(read)
-    def kept(truth: Truth) -> T:
-        if not last or last[0][0] is not truth:
-            last[:] = [(truth, read(truth))]
-        return last[0][1]
+    def kept(truth: Truth, *args: P.args, **kwargs: P.kwargs) -> T:
+        way = (args, tuple(sorted(kwargs.items())))
+        if not last or last[0][0] is not truth or last[0][1] != way:
+            last[:] = [(truth, way, read(truth, *args, **kwargs))]
+        return last[0][2]
 
     return kept
 

@@ -132,8 +132,8 @@ FAMILIES = {
     ),
 }
 
-# Families whose objects any tracker may follow.
-ANY_TRACKER = ("worldmodel/FreeFall-v0", "worldmodel/FreeFall-v0:gripper", "worldmodel/FreeFall-v0:several")
+# Families in which nothing is followed: water spreads, and a room stands still.
+WITHOUT_TRACKER = ("worldmodel/GraphTraversal-v0:flood", "worldmodel/Room-v0")
 
 
 @dataclass(frozen=True)
@@ -187,14 +187,14 @@ def evaluator_of(family_id: str, tracker: Tracker | None = None) -> Evaluator:
     A ``tracker`` stands for the evaluator's own where that can be any.
 
     Raises:
-        ValueError: nothing judges that environment, or its evaluator has a tracker made for it.
+        ValueError: nothing judges that environment, or its evaluator follows nothing.
     """
     from worldmodel.evaluators import scene
 
     family = family_of(family_id)
-    if tracker is not None and family_id not in ANY_TRACKER:
+    if tracker is not None and family_id in WITHOUT_TRACKER:
         raise ValueError(
-            f"tracker: got one for {family.title}, whose evaluator has its own, expected none; leave it out"
+            f"tracker: got one for {family.title}, in which no object is followed, expected none; leave it out"
         )
     chosen: dict[str, Any] = {} if tracker is None else {"tracker": tracker}
     own = own_evaluator(family_id)

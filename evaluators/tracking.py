@@ -22,6 +22,7 @@ from worldmodel.evaluators.same_colour import Expectation, Region, divide
 
 MIN_AREA = 0.25  # of the first frame's soft area: below, the object is lost
 MAX_AREA = 4.0  # of the first frame's soft area: above, colour has flooded the picture
+FOLLOWED = 0.9  # of the true frames that show an object: a tracker that loses more of them cannot judge it
 SAME_HUE = np.cos(np.deg2rad(20.0))  # objects of nearer hues are told apart by place
 LONG = 1.2  # longest over shortest spread: below, no direction can be seen
 
@@ -52,6 +53,20 @@ class Tracker(Protocol):
         labels: Sequence[int] | None = None,
     ) -> tuple[Tracks, ...]:
         """See :func:`track_objects`."""
+
+
+def check_followed(found: np.ndarray, shown: np.ndarray) -> None:
+    """Refuse to judge with a tracker that loses what the true clip shows: a frozen video would be found, and win.
+
+    Args:
+        found, shown: (T,) bool, frames of the true video in which the object is tracked, and can be seen.
+    """
+    share = float(found[shown].mean()) if shown.any() else 1.0
+    if share < FOLLOWED:
+        raise ValueError(
+            f"tracker: got the object in {share:.0%} of the frames of the true video that show it, expected at least "
+            f"{FOLLOWED:.0%}; choose another tracker"
+        )
 
 
 class Soft(NamedTuple):

@@ -13,14 +13,16 @@ import cv2
 import numpy as np
 
 from worldmodel.evaluators import flood
-from worldmodel.evaluators.ball_tracking import BallTrack, track_ball
+from worldmodel.evaluators.ball_tracking import BallTrack, follow_ball, track_ball
 from worldmodel.evaluators.courses import Course, Visits, course, visits
 from worldmodel.evaluators.floor_plans import FloorPlan, check_clip, floor_plan
 from worldmodel.evaluators.matting import NEAR, clean_plate
 from worldmodel.evaluators.metres import metres_per_pixel, on_plane
 from worldmodel.evaluators.metrics import Evaluator
+from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.registration import register
 from worldmodel.evaluators.structure import MIN_STRUCTURE, floor_shares, structure
+from worldmodel.evaluators.tracking import Tracker, check_followed
 from worldmodel.evaluators.traversal_metrics import METRICS
 from worldmodel.truth import Truth
 
@@ -53,7 +55,7 @@ class TraversalScore:
     crossings: int  # moves that pass the centre line of a wall
     teleports: int  # moves longer than 1.5 times what the motor allows, and a pixel
     missing: float  # share of the frames in which no ball is seen
-    doubled: float  # share of the frames in which a second ball is seen
+    doubled: float  # share of the frames in which a second ball is seen; nan where another tracker follows the first
     legal_moves: float  # share of the moves that neither cross a wall nor are teleports; 1 for a frozen ball
     clearance_mm: float  # least distance of the ball's rim from a wall's face; negative where they overlap
     path_length_m: float  # of the moves before the first fault, up to the last goal
@@ -73,11 +75,14 @@ class TraversalScore:
         return {"ball": self.centroid}
 
 
-def score_traversal(video: np.ndarray, truth: Truth) -> TraversalScore:
+def score_traversal(video: np.ndarray, truth: Truth, tracker: Tracker | None = None) -> TraversalScore:
     """Score ``video`` (T, H, W, 3) uint8, imagined from the first frame of ``truth``, of an agent in a graph or maze.
 
+    ``tracker`` follows the ball in the place of ``track_ball``; none of them tells a second ball.
+
     Raises:
-        ValueError: the video does not belong to the truth, or the truth lacks the scene, its maps or its ball.
+        ValueError: the video does not belong to the truth, the truth lacks the scene, its maps or its ball, or a
+            ``tracker`` cannot follow that.
     """
     check_clip(video, truth)
     plan = floor_plan(truth)
@@ -85,7 +90,11 @@ def score_traversal(video: np.ndarray, truth: Truth) -> TraversalScore:
     still = cv2.dilate(truth.mask[0].astype(np.uint8), NEAR) == 0
     registration = register(video, truth.video[0], still)
     pixel = float(metres_per_pixel(truth.camera, np.array([0.0, 0.0, plan.ball_radius])))
-    ball = track_ball(registration.video, truth, plan.reach_of_move(1.0 / truth.fps) / pixel)
+    if tracker is None:
+        ball = track_ball(registration.video, truth, plan.reach_of_move(1.0 / truth.fps) / pixel)
+    else:
+        check_followed(_true_detections(truth, tracker), np.asarray(truth.mask.any(axis=(1, 2))))
+        ball = follow_ball(registration.video, truth, tracker)
     plate = np.rint(clean_plate(truth)).astype(np.uint8)[None]
     kept = structure(floor_shares(registration.video, truth), floor_shares(plate, truth), ball.mask)
     way = _course(ball, truth, plan, pixel)
@@ -103,7 +112,7 @@ def score_traversal(video: np.ndarray, truth: Truth) -> TraversalScore:
         false_success=float("nan") if truth.success else float(reached),
         **_credit(credited, true, plan, shortest),
         **_path_error(ball, truth, plan),
-        **_faults(way, ball, plan),
+        **_faults(way, ball, plan) | ({} if tracker is None else {"doubled": float("nan")}),
         structure=float(kept[1:].min()),
         registered=bool(registration.held[1:].all()),
         camera_moved_px=registration.most_moved_px,
@@ -127,6 +136,11 @@ def evaluator_for(truth: Truth) -> Evaluator:
         return MAZE_EVALUATOR
     got = ", ".join(truth.scene) or "none"
     raise ValueError(f"truth.scene: got fields {got}, expected goals, rows or flood_speed; judge it by its own family")
+
+
+@once_a_truth
+def _true_detections(truth: Truth, tracker: Tracker) -> np.ndarray:
+    return follow_ball(truth.video, truth, tracker).detected
 
 
 def _shortest(truth: Truth) -> float:

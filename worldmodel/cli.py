@@ -240,7 +240,8 @@ def evaluate(
             in time, pictures are scaled.
         size_prior: smallest and largest size, as scale, that a first frame of a fall leaves open; with several
             samples of every clip their landing times are scored against it.
-        tracker: what follows falling objects: colour, flow (DIS), points (Lucas-Kanade), or sam2:FOLDER.
+        tracker: what follows falling objects, items and balls: colour (a ball by a matched filter), flow (DIS),
+            points (Lucas-Kanade), or sam2:FOLDER.
         lpips: add LPIPS as a side column; needs the lpips package and its weights.
         dino: hub name or folder of a DINO vision transformer, such as facebook/dino-vitb16, for a side column.
         judge: base URL of an OpenAI-compatible endpoint whose verdicts are a side column; its key, if it needs one, is

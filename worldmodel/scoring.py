@@ -62,7 +62,7 @@ def evaluate_stores(
             truth's scenes were drawn if None.
         side: networks beside the metrics; where one is out of reach its column is empty, and the results'
             ``exit_code`` is not 0.
-        tracker: what follows the objects of a fall, see ``evaluators/trackers.py``.
+        tracker: what follows the objects, see ``evaluators/trackers.py``.
 
     Raises:
         StoreError: a store is missing, unfinished or of another kind.

@@ -1,12 +1,14 @@
 import disc_scenes as scenes
+import gymnasium
 import numpy as np
 import pytest
 import tiny_sam2
 
+from worldmodel.evaluators.controls import frozen
 from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.registry import evaluator_of
 from worldmodel.evaluators.trackers import TRACKERS, tracker_of
-from worldmodel.evaluators.tracking import collect
+from worldmodel.evaluators.tracking import Soft, collect, track_objects
 
 TRUTH = scenes.truth()
 
@@ -52,10 +54,16 @@ def test_sam_2_keeps_the_given_mask_and_its_own_score_says_what_is_lost(sam2, mo
     assert np.flatnonzero(~tracks.detected).tolist() == [2]
 
 
-def test_free_fall_is_scored_with_any_of_them(sam2):
-    for name in ("flow", sam2):
-        score = score_free_fall(TRUTH.video, TRUTH, tracker_of(name))
-        assert np.isfinite(score.centroid_error_px)
+def follow_again(video, segmentation, first_frame=None, labels=None):
+    """Another tracker than the default one, that finds as much."""
+    return track_objects(video, segmentation, first_frame, labels)
+
+
+def test_free_fall_is_scored_with_any_that_follows_it():
+    score = score_free_fall(TRUTH.video, TRUTH, follow_again)
+    assert score.detection_rate == 1.0 and np.isnan(score.energy_gain)
+    with pytest.raises(ValueError, match=r"tracker: got the object in \d+% of the frames .*choose another tracker"):
+        score_free_fall(frozen(TRUTH.video), TRUTH, tracker_of("points"))
 
 
 @pytest.mark.parametrize("name", ["color", "flow:x", "sam2:", ""])
@@ -70,11 +78,38 @@ def test_missing_weights_are_refused_in_a_line(tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_chosen_tracker_follows_falls_and_nothing_else():
-    def blind(video, segmentation, first_frame=None, labels=None):
-        return tuple(collect([None] * len(video), video.shape[1:3]) for _ in labels)
+def blind(video, segmentation, first_frame=None, labels=None):
+    return tuple(collect([None] * len(video), video.shape[1:3]) for _ in labels or [1])
 
-    score = evaluator_of("worldmodel/FreeFall-v0", blind).score(TRUTH.video, TRUTH).to_dict()
-    assert score["detection_rate"] == 0 and score["centroid_error_diagonal"] == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="tracker: got one for grasp, whose evaluator has its own"):
-        evaluator_of("worldmodel/Grasp-v0", blind)
+
+def follow_by_mask(truth):
+    """A tracker that knows MuJoCo's masks: what a perfect one would find in the true video, whatever it is shown."""
+
+    def tracker(video, segmentation, first_frame=None, labels=None):
+        late = len(truth) - len(video)
+        softs = [Soft(0, 0, mask.astype(np.float32)) for mask in truth.mask]
+        return (collect([*softs[:1] * -late, *softs], video.shape[1:3]),)
+
+    return tracker
+
+
+@pytest.mark.parametrize("family", ["worldmodel/FreeFall-v0", "worldmodel/Grasp-v0", "worldmodel/Maze-v0"])
+def test_a_chosen_tracker_takes_the_place_of_the_own_one(family):
+    env = gymnasium.make(family, image_size=64).unwrapped
+    truth = env.record(seed=1)
+    env.close()
+    evaluator = evaluator_of(family, follow_by_mask(truth))
+    true = evaluator.score(truth.video, truth).to_dict()
+    # The tracker finds the true object in the frozen video too, so that only what it follows can have been judged.
+    still = evaluator.score(frozen(truth.video), truth).to_dict()
+    (name,) = {"centroid_error_px", "object_error_mm", "path_error_px"} & set(true)
+    own = evaluator_of(family).score(frozen(truth.video), truth).to_dict()
+    assert abs(true[name] - still[name]) < 0.2 * abs(true[name] - own[name])
+    with pytest.raises(ValueError, match="tracker: got the object in 0% of the frames of the true video"):
+        evaluator_of(family, blind).score(truth.video, truth)
+
+
+@pytest.mark.parametrize("family", ["worldmodel/GraphTraversal-v0:flood", "worldmodel/Room-v0"])
+def test_where_nothing_is_followed_a_tracker_is_refused(family):
+    with pytest.raises(ValueError, match=r"tracker: got one for .* in which no object is followed"):
+        evaluator_of(family, blind)
