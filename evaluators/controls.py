@@ -69,21 +69,17 @@ def vanish(video: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def teleport(video: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Half-way the object jumps to a random place in the picture, at least ``JUMP`` away, and goes on from there."""
     empty, jumped = background(video, masks), video.copy()
-    half = len(video) // 2
-    visible = [t for t in range(half, len(video)) if masks[t].any()]
-    if not visible:
-        return jumped
-    height, width = masks.shape[1:]
-    here = np.argwhere(masks[visible[0]]).mean(axis=0)
-    inset = max(2.0, np.sqrt(masks[visible[0]].sum() / np.pi))
-    rows, columns = np.arange(height), np.arange(width)
-    inside = ((rows >= inset) & (rows < height - inset))[:, None] & ((columns >= inset) & (columns < width - inset))
-    far = np.hypot(rows[:, None] - here[0], columns - here[1]) >= JUMP * height
-    places = np.argwhere(inside & far) if (inside & far).any() else np.argwhere(far)
-    offset = np.rint(places[rng.integers(len(places))] - here)[::-1]
-    for t in visible:
+    for t, offset in _thrown(masks, rng):
         jumped[t] = _paste(_without(video[t], masks[t], empty), video[t], masks[t], offset)
     return jumped
+
+
+def twin(video: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half-way a second object like the first appears at least ``JUMP`` away, and moves as that does."""
+    doubled = video.copy()
+    for t, offset in _thrown(masks, rng):
+        doubled[t] = _paste(video[t], video[t], masks[t], offset)
+    return doubled
 
 
 def reversed_after_first(video: np.ndarray) -> np.ndarray:
@@ -120,6 +116,25 @@ def background(video: np.ndarray, masks: np.ndarray) -> np.ndarray:
     middle = np.concatenate([_median_where(video[:, strip], ~covered[:, strip]) for strip in strips])
     empty = np.rint(np.where(never[..., None], 0.0, middle)).astype(np.uint8)
     return cv2.inpaint(empty, never.astype(np.uint8), 3.0, cv2.INPAINT_TELEA)
+
+
+def _thrown(masks: np.ndarray, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+    """Frames of the second half that show the object, each with the one way (u, v) in px that it is thrown."""
+    visible = [t for t in range(len(masks) // 2, len(masks)) if masks[t].any()]
+    offset = _elsewhere(masks[visible[0]], rng) if visible else np.zeros(2)
+    return [(t, offset) for t in visible]
+
+
+def _elsewhere(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Way (u, v) in px from an object of a frame to a random place in the picture, at least ``JUMP`` away."""
+    height, width = mask.shape
+    here = np.argwhere(mask).mean(axis=0)
+    inset = max(2.0, np.sqrt(mask.sum() / np.pi))
+    rows, columns = np.arange(height), np.arange(width)
+    inside = ((rows >= inset) & (rows < height - inset))[:, None] & ((columns >= inset) & (columns < width - inset))
+    far = np.hypot(rows[:, None] - here[0], columns - here[1]) >= JUMP * height
+    places = np.argwhere(inside & far) if (inside & far).any() else np.argwhere(far)
+    return np.asarray(np.rint(places[rng.integers(len(places))] - here)[::-1])
 
 
 def _median_where(frames: np.ndarray, seen: np.ndarray) -> np.ndarray:

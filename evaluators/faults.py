@@ -33,6 +33,20 @@ def sliding(video: np.ndarray, share: float = 0.05) -> np.ndarray:
     return np.stack(frames)
 
 
+def zooming(video: np.ndarray, share: float = 0.1) -> np.ndarray:
+    """The whole picture grows evenly about its middle, in the last frame by ``share``."""
+    check_video("video", video)
+    height, width = video.shape[1:3]
+    factors = 1 + np.linspace(0, share, len(video))
+    matrices = [cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, factor) for factor in factors]
+    return np.stack(
+        [
+            cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+            for frame, matrix in zip(video, matrices, strict=True)
+        ]
+    )
+
+
 def flickering(video: np.ndarray, levels: float = 6.0) -> np.ndarray:
     """Every other frame is brighter by ``levels`` grey levels."""
     check_video("video", video)
@@ -46,7 +60,13 @@ def brightening(video: np.ndarray, levels: float = 15.0) -> np.ndarray:
     return _quantise(video + np.linspace(0, levels, len(video))[:, None, None, None])
 
 
-FAULTS = {"overdriven": overdriven, "sliding": sliding, "flickering": flickering, "brightening": brightening}
+FAULTS = {
+    "overdriven": overdriven,
+    "sliding": sliding,
+    "zooming": zooming,
+    "flickering": flickering,
+    "brightening": brightening,
+}
 
 
 def _quantise(video: np.ndarray) -> np.ndarray:

@@ -168,6 +168,7 @@ METRICS = (
         "higher",
         "A similarity fitted to the corners leaves a median residual of at most 2 px and changes scale by at most 2 %, "
         "in every frame.",
+        _below_replay("zooming"),
         factor=100.0,
         digits=1,
     ),

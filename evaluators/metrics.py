@@ -36,6 +36,8 @@ CONTROLS = {
     "sliding": "the whole true video slides",
     "flickering": "every other true frame is brighter",
     "brightening": "the true video grows brighter",
+    "zooming": "the whole true video grows larger",
+    "twin": "a second object like the first appears half-way",
     "wall_crossing": "the agent goes straight through the walls to its goal",
     "spill": "water spreads over the walls",
     "ghost_lift": "the object rises with a gripper that does not touch it",
@@ -49,6 +51,10 @@ CONTROLS = {
     "one_future": "as many copies of one video, of one size",
 }
 
+# True videos that are not what the actions lead to. They break no law, and a number that says what a video shows is
+# right to like one; only those that hold a clip against MuJoCo's must rank it below the replay.
+DECEPTIONS = {"done_anyway": "the true video of the same scene in which the task is done, whatever the actions"}
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -60,7 +66,8 @@ class Metric:
         pooled: how scenes are put together: their mean, their median, or the share that is true.
         better: ``lower``, ``higher``, nearest to ``zero``, or ``none`` for what only describes.
         meaning: formula, conditions and source.
-        ranks: pairs of kinds of clips (see ``CEILINGS``, ``CONTROLS``); the first must score better than the second.
+        ranks: pairs of kinds of clips (see ``CEILINGS``, ``CONTROLS``, ``DECEPTIONS``); the first must score better
+            than the second.
     """
 
     name: str
@@ -74,7 +81,7 @@ class Metric:
     digits: int = 2
 
     def __post_init__(self) -> None:
-        kinds = CEILINGS | CONTROLS
+        kinds = CEILINGS | CONTROLS | DECEPTIONS
         unknown = sorted({kind for pair in self.ranks for kind in pair} - set(kinds))
         if unknown:
             raise ValueError(f"ranks: got {', '.join(unknown)}, expected some of {', '.join(kinds)}; correct the name")

@@ -59,7 +59,7 @@ METRICS = (
         "share",
         "higher",
         "Valid up to some frame just where the true clip succeeds.",
-        _below_replay(*_NO_COURSE),
+        _below_replay(*_NO_COURSE, "done_anyway"),
         factor=100.0,
         digits=1,
     ),
@@ -70,6 +70,7 @@ METRICS = (
         "share",
         "lower",
         "Share of the clips that fail in MuJoCo which are valid up to some frame, FP / (FP + TN).",
+        _below_replay("done_anyway"),
         factor=100.0,
         digits=1,
     ),
@@ -170,6 +171,7 @@ METRICS = (
         "mean",
         "lower",
         "Frames with another place where 40 % of the ball's colour is in a disc of its size.",
+        _below_replay("twin"),
         factor=100.0,
     ),
     Metric(
@@ -190,6 +192,7 @@ METRICS = (
         "higher",
         "A similarity fitted to the corners leaves a median residual of at most 2 px and changes scale by at most 2 %, "
         "in every frame.",
+        _below_replay("zooming"),
         factor=100.0,
         digits=1,
     ),

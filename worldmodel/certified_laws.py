@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.ceilings import through_autoencoder
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.evaluators import controls
@@ -222,6 +223,7 @@ def _worlds(env: FreeFallEnv, truth: Truth, drawn: Truth, landing: float) -> Ite
     """Name and video of what is shown of a recording, that lands at a time in s, beside its replay."""
     gravity = truth.scene["gravity"]
     yield "h264", through_h264(truth.video, truth.fps)
+    yield "autoencoder", through_autoencoder(truth.video)
     yield "frozen", controls.frozen(truth.video)
     yield "half_speed", controls.half_speed(truth.video, truth.mask)
     yield "picture_alone", drawn.video

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from worldmodel import certified_laws
+from worldmodel.ceilings import through_autoencoder
 from worldmodel.collect import _make_env, collect, environment_id, episode_name
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
@@ -31,7 +31,6 @@ from worldmodel.truth import Truth
 
 if TYPE_CHECKING:
     from worldmodel.envs.scene_env import SceneEnv
-    from worldmodel.model import WorldModel
 
 SEED = 4_000_000  # of the first scene: neither training (from 0) nor validation or demo (from 1 and 2 million)
 BOOTSTRAP_SEED = 0
@@ -69,6 +68,7 @@ class Course:
 
 
 OF_FALLS = (*COMMON, "linear", "half_gravity", "double_gravity")
+OF_AGENTS = (*COMMON, "wall_crossing", "twin", "done_anyway")
 COURSES = {
     "free fall": Course("free-fall", "worldmodel/FreeFall-v0", OF_FALLS),
     "gripper fall": Course(
@@ -87,15 +87,17 @@ COURSES = {
         options={"objects": 3, "shapes": ["sphere"], "clearance": [0.4, 1.0], "restitution": [0.5, 0.8]},
     ),
     "grasp": Course(
-        "grasp", "worldmodel/Grasp-v0", (*COMMON, "ghost_lift", "knock_off"), ("expert", "no_close"), judged=True
+        "grasp",
+        "worldmodel/Grasp-v0",
+        (*COMMON, "ghost_lift", "knock_off", "done_anyway"),
+        ("expert", "no_close"),
+        judged=True,
     ),
-    "graph agent": Course(
-        "graph-traversal", "worldmodel/GraphTraversal-v0", (*COMMON, "wall_crossing"), ("shortest", "wrong_branch")
-    ),
+    "graph agent": Course("graph-traversal", "worldmodel/GraphTraversal-v0", OF_AGENTS, ("shortest", "wrong_branch")),
     "graph flood": Course(
         "graph-traversal", "worldmodel/GraphTraversal-v0:flood", (*COMMON, "spill"), options={"task": "flood"}
     ),
-    "maze": Course("maze", "worldmodel/Maze-v0", (*COMMON, "wall_crossing"), ("shortest", "halfway")),
+    "maze": Course("maze", "worldmodel/Maze-v0", OF_AGENTS, ("shortest", "halfway")),
     "room": Course(
         "room",
         "worldmodel/Room-v0",
@@ -222,7 +224,7 @@ def clips(
     """Name and video of every ceiling and control of a true clip; ``other`` is a clip of another scene."""
     yield "replay", truth.video
     yield "h264", through_h264(truth.video, truth.fps)
-    yield "autoencoder", _embedded_model().reconstruct(truth.video[None])[0]
+    yield "autoencoder", through_autoencoder(truth.video)
     makers = _makers(truth, other, env, rng)
     for kind in course.controls:
         yield kind, makers[kind]()
@@ -240,6 +242,7 @@ def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator)
         "half_speed": lambda: controls.half_speed(truth.video, masks),
         "vanish": lambda: controls.vanish(truth.video, truth.mask),
         "teleport": lambda: controls.teleport(truth.video, truth.mask, rng),
+        "twin": lambda: controls.twin(truth.video, truth.mask, rng),
         "reversed": lambda: controls.reversed_after_first(truth.video),
         "shuffled": lambda: controls.shuffled_after_first(truth.video, rng),
         "other_seed": lambda: controls.other_seed(truth.video, other.video),
@@ -248,6 +251,7 @@ def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator)
         "double_gravity": lambda: _with_gravity(env, truth, 2.0),
         "ghost_lift": lambda: grasp_controls.ghost_lift(env, truth),
         "knock_off": lambda: grasp_controls.knock_off(env, truth),
+        "done_anyway": lambda: env.record(env.family.scene_from_json(truth.scene), seed=0).video,
         "wall_crossing": lambda: traversal_controls.wall_crossing(env, truth),
         "spill": lambda: traversal_controls.spill(truth),
         "flat": lambda: camera_controls.flat(truth.video, *scene.camera_truth(truth)),
@@ -346,17 +350,6 @@ def _env_of(store: Path) -> SceneEnv:
     return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
 
 
-@functools.lru_cache(maxsize=1)
-def _embedded_model() -> WorldModel:
-    import torch
-
-    import worldmodel
-
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)  # beside this process there is one for every other core
-    return worldmodel.load("tiny", "cpu")
-
-
 def _path(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
@@ -378,7 +371,14 @@ def _code() -> str:
     """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
     from worldmodel import backends, evaluators
 
-    modules = ("certify.py", "certified_laws.py", "grasp_controls.py", "grasp_judge.py", "traversal_controls.py")
+    modules = (
+        "certify.py",
+        "ceilings.py",
+        "certified_laws.py",
+        "grasp_controls.py",
+        "grasp_judge.py",
+        "traversal_controls.py",
+    )
     judging = sorted(Path(evaluators.__path__[0]).glob("*.py"))
     sources = [path for path in judging if not path.name.startswith(PRESENTING)]
     sources += [Path(__file__).with_name(name) for name in modules]

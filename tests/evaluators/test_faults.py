@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from worldmodel.evaluators.drift import background_drift
-from worldmodel.evaluators.faults import FAULTS, flickering, overdriven, sliding
+from worldmodel.evaluators.faults import FAULTS, flickering, overdriven, sliding, zooming
+from worldmodel.evaluators.registration import register
 
 VIDEO = np.repeat(scenes.texture(64)[None], 5, axis=0)
 
@@ -28,6 +29,12 @@ def test_sliding_ends_at_its_share_of_the_height():
     grey = sliding(VIDEO, 0.05)[..., 1]
     found = background_drift(grey, grey[:1], np.ones((1, 64, 64), bool))
     assert found == pytest.approx(np.sqrt(2) * 0.05 * 64 * np.arange(5) / 4, abs=0.1)
+
+
+def test_zooming_ends_at_its_share():
+    found = register(zooming(VIDEO, 0.1), VIDEO[0], np.ones((64, 64), bool))
+    assert np.flatnonzero(~found.held).tolist() == [1, 2, 3, 4]
+    assert register(zooming(VIDEO, 0.015), VIDEO[0], np.ones((64, 64), bool)).held.all()
 
 
 def test_flickering_lights_every_other_frame():

@@ -9,6 +9,7 @@ import pytest
 from worldmodel.envs.traversal import GraphTraversalEnv
 from worldmodel.evaluators import controls
 from worldmodel.evaluators.certificate import certify
+from worldmodel.evaluators.faults import zooming
 from worldmodel.evaluators.flood import EVALUATOR, score_flood
 from worldmodel.evaluators.traversal import evaluator_for
 from worldmodel.evaluators.water import Parts, dry_plate, fill_times, graph_parts, water_masks, wet_shares
@@ -50,6 +51,7 @@ def scores(clips):
                 "shuffled": controls.shuffled_after_first(video, rng),
                 "other_seed": controls.other_seed(video, other.video),
                 "spill": spill(clip),
+                "zooming": zooming(video),
             }
         )
     return {kind: [score_flood(each[kind], clip) for each, clip in zip(made, clips, strict=True)] for kind in made[0]}

@@ -19,6 +19,7 @@ from worldmodel.evaluators.grasp import (
     stage_confusions,
 )
 from worldmodel.evaluators.grasp_item import on_plane
+from worldmodel.evaluators.metrics import DECEPTIONS
 from worldmodel.evaluators.results import plain
 from worldmodel.grasp_controls import FINGERS, ITEM, ghost_lift, knock_off
 from worldmodel.storage.video_files import through_h264
@@ -141,6 +142,7 @@ def made_of(env, truth, other):
         "other_seed": controls.other_seed(truth.video, other.video),
         "ghost_lift": ghost_lift(env, truth),
         "knock_off": knock_off(env, truth),
+        "done_anyway": env.record(env.family.scene_from_json(truth.scene), seed=0).video,
     }
 
 
@@ -154,12 +156,20 @@ def test_no_control_scores_better_than_the_truth(env, clips, grasp, miss):
         if metric.better == "none":
             continue
         good = {kind: metric.goodness(scores) for kind, scores in rows.items()}
-        for kind in set(rows) - {"replay", "h264"}:
+        for kind in set(rows) - {"replay", "h264", *DECEPTIONS}:
             worse = good[kind] <= good["replay"]
             assert (worse | np.isnan(good[kind]) | np.isnan(good["replay"])).all(), (metric.name, kind)
         for above, below in metric.ranks:
             better = np.nan_to_num(good[above] - good[below])
             assert better.mean() > 0.0, (metric.name, above, below)
+
+
+def test_a_success_where_mujoco_fails_is_a_false_one(env, miss, grasp):
+    """A model that always shows success is told from one that knows better by nothing else."""
+    for truth, expected in ((miss, 1.0), (grasp, float("nan"))):
+        done = env.record(env.family.scene_from_json(truth.scene), seed=0)
+        assert (done.video[0] == truth.video[0]).all() and done.success
+        assert score_grasp(done.video, truth).false_success == pytest.approx(expected, nan_ok=True)
 
 
 def test_an_item_that_rises_without_contact_is_no_success(env, clips):

@@ -14,6 +14,7 @@ from worldmodel.evaluators.attempts import valid_at_k
 from worldmodel.evaluators.ball_tracking import track_ball
 from worldmodel.evaluators.certificate import certify
 from worldmodel.evaluators.courses import course, visits
+from worldmodel.evaluators.faults import zooming
 from worldmodel.evaluators.floor_plans import FloorPlan, floor_plan
 from worldmodel.evaluators.matting import Matte, clean_plate
 from worldmodel.evaluators.registration import register
@@ -64,6 +65,8 @@ def scores(graph, clips):
                 "shuffled": controls.shuffled_after_first(video, rng),
                 "other_seed": controls.other_seed(video, other.video),
                 "wall_crossing": wall_crossing(graph, clip),
+                "twin": controls.twin(video, mask, rng),
+                "zooming": zooming(video),
             }
         )
     return {
@@ -233,7 +236,7 @@ def test_h264_does_not_cost_validity(scores):
 
 
 @pytest.mark.parametrize(
-    "kind", ["frozen", "vanish", "teleport", "reversed", "shuffled", "other_seed", "wall_crossing"]
+    "kind", ["frozen", "vanish", "teleport", "reversed", "shuffled", "other_seed", "wall_crossing", "twin", "zooming"]
 )
 def test_no_control_is_valid(scores, kind):
     assert not any(score.valid or score.valid_last_frame for score in scores[kind])
@@ -247,10 +250,32 @@ def test_each_control_fails_by_its_own_test(scores):
     assert all(score.coverage == 0.0 and score.missing == 0.0 for score in scores["wall_crossing"])
     assert all(score.structure < 0.9 and not score.registered for score in scores["other_seed"])
     assert all(score.teleports >= 10 for score in scores["shuffled"])
+    assert all(0.4 < score.doubled < 0.6 and score.path_error_px < 1.0 for score in scores["twin"])
+    assert not any(score.registered for score in scores["zooming"])
 
 
-def test_all_declarations_hold(scores):
+@pytest.fixture(scope="module")
+def deceived(graph):
+    """Scores of the true clips of dead ends, and of clips of the same scenes that reach the goal."""
+    truths = [graph.record(seed=seed, policy="wrong_branch") for seed in SEEDS[:2]]
+    done = [graph.record(graph.family.scene_from_json(truth.scene), seed=0).video for truth in truths]
+    assert all((video[0] == truth.video[0]).all() for video, truth in zip(done, truths, strict=True))
+    return {
+        "replay": [score_traversal(truth.video, truth) for truth in truths],
+        "done_anyway": [score_traversal(video, truth) for video, truth in zip(done, truths, strict=True)],
+    }
+
+
+def test_a_success_where_mujoco_fails_is_a_false_one(deceived):
+    assert all(score.false_success == 0.0 and score.success_agrees for score in deceived["replay"])
+    assert all(score.false_success == 1.0 and not score.success_agrees for score in deceived["done_anyway"])
+
+
+def test_all_declarations_hold(scores, deceived):
     plain = {kind: [score.to_dict() for score in each] for kind, each in scores.items()}
+    plain["done_anyway"] = [None] * len(SEEDS)
+    for kind, found in plain.items():
+        found += [score.to_dict() for score in deceived[kind]] if kind in deceived else [None, None]
     json.dumps(plain)
     failed = [each for each in certify("graph", EVALUATOR.metrics, plain, np.random.default_rng(0)) if not each.holds]
     assert not failed
