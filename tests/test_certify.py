@@ -18,6 +18,7 @@ CONTROLS = (*COMMON, "linear", "half_gravity", "double_gravity")
 
 @pytest.fixture
 def one_family(monkeypatch):
+    monkeypatch.setattr(command.certified_laws, "RESAMPLES", 200)
     monkeypatch.setattr(command, "COURSES", {"free fall": Course("free-fall", "worldmodel/FreeFall-v0", CONTROLS)})
 
 

@@ -371,17 +371,10 @@ def _code() -> str:
     """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
     from worldmodel import backends, evaluators
 
-    modules = (
-        "certify.py",
-        "ceilings.py",
-        "certified_laws.py",
-        "grasp_controls.py",
-        "grasp_judge.py",
-        "traversal_controls.py",
-    )
+    names = ("certify", "ceilings", "certified_laws", "grasp_controls", "grasp_judge", "traversal_controls")
     judging = sorted(Path(evaluators.__path__[0]).glob("*.py"))
     sources = [path for path in judging if not path.name.startswith(PRESENTING)]
-    sources += [Path(__file__).with_name(name) for name in modules]
+    sources += [Path(__file__).with_name(f"{name}.py") for name in names]
     sources += sorted(Path(backends.__path__[0]).glob("tiny/vae/*"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
