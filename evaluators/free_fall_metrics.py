@@ -252,7 +252,9 @@ ARM_METRICS: tuple[Metric, ...] = (
         "s/s",
         "median",
         "none",
-        "Seconds of the clip for a second of the arm's command, from the arm's path in the picture: 2 is half speed.",
+        "Seconds of the clip for a second of the arm's command, from the arm's path in the picture: 2 is half speed. "
+        "Relative to the reading of MuJoCo's own video, in which the surface moves a little otherwise than the point "
+        "that is commanded (0.7 % in the median of 178 scenes at 64 px, 1.8 % in 95 of 100).",
     ),
     Metric(
         "alpha_error",

@@ -41,15 +41,21 @@ class _TrueArm:
     mask: np.ndarray  # (H, W) bool, in the first frame
     path: np.ndarray  # (T, 2) px since the first frame, by the known camera
     share: float  # of the frames of the true video in which it is found
+    alpha: float  # as it is read off the true video: how far the reading of this scene is off
 
 
 def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
-    """alpha of ``video`` (T, H, W, 3) from the gripper; None if that of the true clip does not move or tells none."""
+    """alpha of ``video`` (T, H, W, 3) from the gripper; None if that of the true clip does not move or tells none.
+
+    It is taken relative to what the true video gives, as the surface that is followed is not the point that is
+    commanded, and moves a little more or less.
+    """
     arm = _true_arm(truth)
     if arm is None:
         return None
     seen = follow_part(video, arm.mask, truth.video[0])
-    return playback_factor(seen, arm.path, centroid_sigma_px(truth.camera.height), MIN_SHARE * arm.share)
+    read = playback_factor(seen, arm.path, centroid_sigma_px(truth.camera.height), MIN_SHARE * arm.share)
+    return Clock(read.alpha / arm.alpha, read.log_error)
 
 
 @once_a_truth
@@ -68,7 +74,7 @@ def _true_arm(truth: Truth) -> _TrueArm | None:
     seen = follow_part(truth.video, part)
     share = float(np.isfinite(seen).all(axis=1).mean())
     own = playback_factor(seen, path - path[0], centroid_sigma_px(truth.camera.height), MIN_SHARE * share)
-    return None if np.isnan(own.alpha) else _TrueArm(part, path - path[0], share)
+    return None if np.isnan(own.alpha) else _TrueArm(part, path - path[0], share, own.alpha)
 
 
 def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float, min_share: float = MIN_SHARE) -> Clock:

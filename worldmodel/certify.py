@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from worldmodel import certified_laws
 from worldmodel.ceilings import through_autoencoder
-from worldmodel.collect import _make_env, collect, environment_id, episode_name
+from worldmodel.collect import collect, env_of, episode_name
 from worldmodel.evaluators.certificate import Declaration, certify
 from worldmodel.evaluators.certificate_page import text_table, write_page
 from worldmodel.evaluators.certified_judge import certify_judge
@@ -320,7 +320,7 @@ def _score_scene(course: Course, scored: Path, clip: tuple[Path, str], other: tu
     store, key = clip
     truth, strange = (EpisodeStore.open(path, "truth").read_truth(name) for path, name in (clip, other))
     rng = np.random.default_rng([SEED, *key.encode()])
-    made = clips(course, truth, strange, _env_of(store), rng)
+    made = clips(course, truth, strange, env_of(EpisodeStore.open(store, "truth").settings), rng)
     score = evaluator_of(course.judged_as).score
     row = {kind: plain(score(video, truth).to_dict()) for kind, video in made}
     write_results(_score_of(scored, clip), row)
@@ -341,13 +341,6 @@ def _judge_scene(judged: Path, seed: int, image_size: int) -> None:
     from worldmodel.grasp_judge import judged_attempts
 
     write_results(_path(judged, str(seed)), judged_attempts(seed, image_size))
-
-
-@functools.lru_cache(maxsize=1)
-def _env_of(store: Path) -> SceneEnv:
-    settings = EpisodeStore.open(store, "truth").settings
-    clip = {name: settings[name] for name in ("image_size", "fps", "num_frames")}
-    return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -235,5 +235,11 @@ def _make_env(env_id: str, options: str) -> SceneEnv:
     return env
 
 
+def env_of(settings: Mapping[str, Any]) -> SceneEnv:
+    """The environment of a truth store's settings, with its options, picture size, rate and length; one a process."""
+    clip = {name: settings[name] for name in ("image_size", "fps", "num_frames")}
+    return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
+
+
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -176,25 +176,31 @@ def _score_clip(part: Part, key: str, truth: Truth) -> dict[str, list[dict[str, 
 
 
 def _score(part: Part, name: str, key: str, sample: int, truth: Truth) -> dict[str, Any]:
-    """One entry of a row; a failure has no score yet."""
+    """One entry of a row; a failure has no score yet, and what is known of its video."""
+    known: dict[str, Any] = dict.fromkeys(FIELDS)
     try:
-        return _entry(part.read(name, key, sample, truth), part.evaluator, truth)
+        clip = part.read(name, key, sample, truth)
+        known = _known(clip)
+        return _entry(clip, part.evaluator, truth)
     except StoreError as error:
         reason = str(error)
     except ValueError as error:
         reason = f"{part.where(name, key, sample)}: {error}"
-    return {**dict.fromkeys(FIELDS), "failure": reason, "tracks": {}, "score": None}
+    return {**known, "failure": reason, "tracks": {}, "score": None}
 
 
 def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
-    known = {field: getattr(clip, field) for field in FIELDS}
-    known["sha256"] = clip.sha256 or frames_hash(clip.video)
     score = evaluator.score(clip.video, truth)
     values = score.to_dict()
     if clip.at_own_rate is not None and clip.fps is not None and evaluator.score_own_rate is not None:
         values |= evaluator.score_own_rate(clip.at_own_rate, clip.fps, truth)
     tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
-    return {**known, "failure": None, "tracks": tracks, "score": values}
+    return {**_known(clip), "failure": None, "tracks": tracks, "score": values}
+
+
+def _known(clip: Clip) -> dict[str, Any]:
+    """Seed, rate, hash and costs of a video."""
+    return {field: getattr(clip, field) for field in FIELDS} | {"sha256": clip.sha256 or frames_hash(clip.video)}
 
 
 def frames_hash(video: np.ndarray) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 CERTIFIED = 20  # true clips of each family on which the judge's own error is measured
 SEED = 0  # of the controls that are made for it
 KNOWN = {CEILING: "replay", "frozen": "frozen", "linear": "linear"}  # rows whose worth is known
+SIMULATED = {  # controls of a family that need its environment
+    "worldmodel/Grasp-v0": {"ghost_lift", "knock_off"},
+    "worldmodel/GraphTraversal-v0": {"wall_crossing"},
+    "worldmodel/Maze-v0": {"wall_crossing"},
+}
 TASKS = {
     "worldmodel/FreeFall-v0": "A {colour} {shape} falls, hits what is below it and comes to rest.",
     "worldmodel/FreeFall-v0:gripper": "A gripper lets go of a {colour} {shape}, which falls and comes to rest.",
@@ -160,7 +167,11 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
         keys = [scene["key"] for scene in family["scenes"]]
         for index, (key, other) in enumerate(zip(keys[:CERTIFIED], keys[1:] + keys[:1], strict=False)):
             truth = part.truth(key)
-            for worth, video in _controls(truth, partial(part.truth, other), named - set(KNOWN.values()), index):
+            wanted = named - set(KNOWN.values())
+            made = chain(
+                _controls(truth, partial(part.truth, other), wanted, index), _simulated_controls(truth, part, wanted)
+            )
+            for worth, video in made:
                 label(f"control {worth} {index}", worth, truth)
                 yield _clip(f"control {worth} {index}", video, truth, part)
 
@@ -183,6 +194,20 @@ def _controls(
         video = other().video
         if not np.array_equal(truth.video[0], video[0]):
             yield "other_seed", controls.other_seed(truth.video, video)
+
+
+def _simulated_controls(truth: Truth, part: Part, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Clips of known worth that are rendered in the truth's scene; none where no simulator is installed."""
+    family = part.evaluator.family
+    if find_spec("mujoco") is None or not wanted & SIMULATED.get(family, set()):
+        return
+    from worldmodel import grasp_controls, traversal_controls
+    from worldmodel.collect import env_of
+
+    env = env_of(part.store.settings)
+    modules = {"wall_crossing": traversal_controls, "ghost_lift": grasp_controls, "knock_off": grasp_controls}
+    for worth in sorted(wanted & SIMULATED[family]):
+        yield worth, getattr(modules[worth], worth)(env, truth)
 
 
 def _videos(part: Part, family: Mapping[str, Any], label: str) -> Iterator[tuple[str, int, np.ndarray, Truth]]:

@@ -9,6 +9,7 @@ from chat_server import Said, chat, closed_url
 from worldmodel.collect import collect
 from worldmodel.evaluators.endpoint import Endpoint
 from worldmodel.evaluators.judge import INCOMPLETE
+from worldmodel.evaluators.rubric import load_rubric
 from worldmodel.scoring import evaluate_stores
 from worldmodel.side_columns import SideColumns, open_side_columns
 
@@ -60,6 +61,31 @@ def test_a_judge_that_says_yes_to_all_is_found_out(inputs, tmp_path, capsys):
     assert any(answer["clip"].startswith("control vanish") for answer in found["judge"]["answers"])
     assert "The judge’s own error" in page
     assert "the judge itself on clips of known worth: sensitivity 1.00, specificity 0.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "env, options, rubric, made",
+    [
+        (
+            "grasp",
+            {"distractors": 0},
+            "robot",
+            {"ghost_lift", "knock_off", "vanish", "teleport", "shuffled", "other_seed"},
+        ),
+        ("maze", {"rows": 5, "columns": 5}, "physics_standards", {"wall_crossing", "vanish", "teleport", "shuffled"}),
+    ],
+)
+def test_a_judge_is_tried_on_what_only_a_simulator_can_show(env, options, rubric, made, tmp_path):
+    truth = collect(tmp_path / "truth", env, episodes=2, seed=21, workers=1, image_size=48, options=options)
+    np.savez(tmp_path / "same.npz", **{key: truth.array(key, "video").data for key in list(truth.keys())})
+    with chat(yes) as server:
+        side = SideColumns(endpoint=endpoint(server.url), rubric=load_rubric(rubric))
+        evaluate_stores(truth.path, {"same": tmp_path / "same.npz"}, tmp_path / "out", side=side)
+    (family,) = json.loads((tmp_path / "out" / "results.json").read_text())["families"]
+    tried = {answer["clip"].split()[1] for answer in family["side"]["judge"]["answers"] if "control" in answer["clip"]}
+    assert tried == made
+    for error in family["side"]["judge"]["errors"]:
+        assert error["fp"] > 0, error["question"]
 
 
 def test_an_endpoint_that_is_down_leaves_an_empty_column_and_every_other_number(inputs, tmp_path, capsys):
