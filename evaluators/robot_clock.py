@@ -41,7 +41,7 @@ class _TrueArm:
     mask: np.ndarray  # (H, W) bool, in the first frame
     path: np.ndarray  # (T, 2) px since the first frame, by the known camera
     share: float  # of the frames of the true video in which it is found
-    alpha: float  # as it is read off the true video: how far the reading of this scene is off
+    own: Clock  # as it is read off the true video: how far the reading of this scene is off
 
 
 def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
@@ -53,9 +53,11 @@ def read_clock(video: np.ndarray, truth: Truth) -> Clock | None:
     arm = _true_arm(truth)
     if arm is None:
         return None
+    if video is truth.video:  # as every evaluation begins
+        return Clock(1.0, arm.own.log_error)
     seen = follow_part(video, arm.mask, truth.video[0])
     read = playback_factor(seen, arm.path, centroid_sigma_px(truth.camera.height), MIN_SHARE * arm.share)
-    return Clock(read.alpha / arm.alpha, read.log_error)
+    return Clock(read.alpha / arm.own.alpha, read.log_error)
 
 
 @once_a_truth
@@ -74,7 +76,7 @@ def _true_arm(truth: Truth) -> _TrueArm | None:
     seen = follow_part(truth.video, part)
     share = float(np.isfinite(seen).all(axis=1).mean())
     own = playback_factor(seen, path - path[0], centroid_sigma_px(truth.camera.height), MIN_SHARE * share)
-    return None if np.isnan(own.alpha) else _TrueArm(part, path - path[0], share, own.alpha)
+    return None if np.isnan(own.alpha) else _TrueArm(part, path - path[0], share, own)
 
 
 def playback_factor(seen: np.ndarray, commanded: np.ndarray, sigma: float, min_share: float = MIN_SHARE) -> Clock:
