@@ -1,13 +1,15 @@
 """Energy from nowhere and restitution in closed form, and what sinks into a support."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.bounce import energy_gain, penetration, true_restitution
 from worldmodel.evaluators.falling import TrackedFall, TrueFall, flown_fall, true_fall
-from worldmodel.evaluators.flow_tracking import track_by_flow
 from worldmodel.evaluators.free_fall import score_free_fall
+from worldmodel.evaluators.tracking import track_objects
 
 FPS, G, DROP = 60.0, 9.81, 1.0
 FALL = TrueFall(G, 0.0, np.sqrt(2 * DROP / G), DROP, 0.0, 0.01, 0.0, 0.01)
@@ -49,7 +51,7 @@ def test_what_sinks_into_a_support_is_not_measured():
 
 def test_what_weighs_the_noise_of_the_default_tracker_is_not_told_with_another():
     truth = FreeFallEnv(image_size=64).record(seed=3)
-    own, other = score_free_fall(truth.video, truth), score_free_fall(truth.video, truth, track_by_flow)
+    own, other = score_free_fall(truth.video, truth), score_free_fall(truth.video, truth, partial(track_objects))
     assert np.isfinite(own.ghost_wrench) and np.isfinite(own.penetration_mm)
     assert np.isnan([other.ghost_wrench, other.penetration_mm, other.energy_gain, other.gravity_error]).all()
     assert np.isfinite(other.centroid_error_px)
