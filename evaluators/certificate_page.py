@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from worldmodel.evaluators.metrics import CEILINGS, CONTROLS, DECEPTIONS
+from worldmodel.evaluators.metrics import KINDS
 from worldmodel.evaluators.report_style import STYLE
 
 
@@ -151,7 +151,7 @@ def _declarations(declarations: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(table: Mapping[str, Any]) -> str:
     kinds = list(dict.fromkeys(kind for metric in table.values() for kind in metric["kinds"]))
-    order = [kind for kind in [*CEILINGS, *CONTROLS, *DECEPTIONS] if kind in kinds]
+    order = [kind for kind in KINDS if kind in kinds]
     head = "".join(f"<th>{escape(kind.replace('_', ' '))}</th>" for kind in order)
     rows = "".join(
         f"<tr><th>{escape(metric['label'])} <small>{escape(metric['unit'])}</small></th>"
@@ -169,6 +169,6 @@ def _number(value: float | None, digits: int) -> str:
 def _kinds() -> str:
     rows = "".join(
         f"<tr><th>{escape(kind.replace('_', ' '))}</th><td>{escape(meaning)}</td></tr>"
-        for kind, meaning in (CEILINGS | CONTROLS | DECEPTIONS).items()
+        for kind, meaning in KINDS.items()
     )
     return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -23,28 +25,16 @@ def overdriven(video: np.ndarray, gain: float = 0.3) -> np.ndarray:
 def sliding(video: np.ndarray, share: float = 0.05) -> np.ndarray:
     """The whole picture slides evenly to the lower right, in the last frame by ``share`` of its height each way."""
     check_video("video", video)
-    size = video.shape[2], video.shape[1]
     offsets = np.linspace(0, share * video.shape[1], len(video))
-    matrices = [np.array([[1, 0, offset], [0, 1, offset]], np.float32) for offset in offsets]
-    frames = [
-        cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        for frame, matrix in zip(video, matrices, strict=True)
-    ]
-    return np.stack(frames)
+    return _warped(video, [np.array([[1, 0, offset], [0, 1, offset]], np.float32) for offset in offsets])
 
 
 def zooming(video: np.ndarray, share: float = 0.1) -> np.ndarray:
     """The whole picture grows evenly about its middle, in the last frame by ``share``."""
     check_video("video", video)
-    height, width = video.shape[1:3]
+    middle = (video.shape[2] - 1) / 2, (video.shape[1] - 1) / 2
     factors = 1 + np.linspace(0, share, len(video))
-    matrices = [cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 0.0, factor) for factor in factors]
-    return np.stack(
-        [
-            cv2.warpAffine(frame, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-            for frame, matrix in zip(video, matrices, strict=True)
-        ]
-    )
+    return _warped(video, [cv2.getRotationMatrix2D(middle, 0.0, factor) for factor in factors])
 
 
 def flickering(video: np.ndarray, levels: float = 6.0) -> np.ndarray:
@@ -67,6 +57,16 @@ FAULTS = {
     "flickering": flickering,
     "brightening": brightening,
 }
+
+
+def _warped(video: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """Each frame (H, W, 3) moved by its own affine matrix (2, 3); what comes in is mirrored."""
+    size = video.shape[2], video.shape[1]
+    frames = [
+        cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        for frame, matrix in zip(video, matrices, strict=True)
+    ]
+    return np.stack(frames)
 
 
 def _quantise(video: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.pisa import pisa_scores
 from worldmodel.evaluators.robot_clock import SLOWEST, Clock, read_clock
-from worldmodel.evaluators.tracking import Tracker, Tracks, check_followed, track_objects
+from worldmodel.evaluators.tracking import Tracker, Tracks, check_followed, track_objects, true_detections
 from worldmodel.truth import Truth
 
 __all__ = [
@@ -137,7 +137,7 @@ def score_free_fall(video: np.ndarray, truth: Truth, tracker: Tracker = track_ob
     known = _known(truth)
     tracks = tracker(video, truth.segmentation[0], truth.video[0], known.labels)
     if tracker is not track_objects:
-        check_followed(_true_detections(truth, tracker), known.views[0])
+        check_followed(true_detections(truth, tracker), known.views[0])
     errors = [_frame_errors(*each, truth) for each in zip(tracks, known.centroids, known.views, strict=True)]
     error_px, diagonal = errors[0], truth.camera.diagonal_px
     scored = np.isfinite(error_px)
@@ -210,12 +210,6 @@ class _Known:
     flown: TrackedFall
     precise: bool  # whether its gravity can be told
     bounce: float  # restitution; nan if it cannot be told
-
-
-@once_a_truth
-def _true_detections(truth: Truth, tracker: Tracker) -> np.ndarray:
-    """Frames (T,) bool of the true video in which a tracker finds *the* object."""
-    return tracker(truth.video, truth.segmentation[0], truth.video[0], [1])[0].detected
 
 
 @once_a_truth

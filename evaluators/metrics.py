@@ -54,6 +54,7 @@ CONTROLS = {
 # True videos that are not what the actions lead to. They break no law, and a number that says what a video shows is
 # right to like one; only those that hold a clip against MuJoCo's must rank it below the replay.
 DECEPTIONS = {"done_anyway": "the true video of the same scene in which the task is done, whatever the actions"}
+KINDS = CEILINGS | CONTROLS | DECEPTIONS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Metric:
         pooled: how scenes are put together: their mean, their median, or the share that is true.
         better: ``lower``, ``higher``, nearest to ``zero``, or ``none`` for what only describes.
         meaning: formula, conditions and source.
-        ranks: pairs of kinds of clips (see ``CEILINGS``, ``CONTROLS``, ``DECEPTIONS``); the first must score better
+        ranks: pairs of kinds of clips (see ``KINDS``); the first must score better
             than the second.
     """
 
@@ -81,10 +82,9 @@ class Metric:
     digits: int = 2
 
     def __post_init__(self) -> None:
-        kinds = CEILINGS | CONTROLS | DECEPTIONS
-        unknown = sorted({kind for pair in self.ranks for kind in pair} - set(kinds))
+        unknown = sorted({kind for pair in self.ranks for kind in pair} - set(KINDS))
         if unknown:
-            raise ValueError(f"ranks: got {', '.join(unknown)}, expected some of {', '.join(kinds)}; correct the name")
+            raise ValueError(f"ranks: got {', '.join(unknown)}, expected some of {', '.join(KINDS)}; correct the name")
         if self.ranks and self.better == "none":
             raise ValueError(f"better: got 'none' for {self.name}, which ranks clips; say which way is better")
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from worldmodel.evaluators.checks import check_mask, check_video
 from worldmodel.evaluators.colours import GROW, SEED, Appearance, empty_scene, learn, membership, unshade
-from worldmodel.evaluators.once import once_a_picture
+from worldmodel.evaluators.once import once_a_picture, once_a_truth
 from worldmodel.evaluators.same_colour import Expectation, Region, divide
+from worldmodel.truth import Truth
 
 MIN_AREA = 0.25  # of the first frame's soft area: below, the object is lost
 MAX_AREA = 4.0  # of the first frame's soft area: above, colour has flooded the picture
@@ -53,6 +54,12 @@ class Tracker(Protocol):
         labels: Sequence[int] | None = None,
     ) -> tuple[Tracks, ...]:
         """See :func:`track_objects`."""
+
+
+@once_a_truth
+def true_detections(truth: Truth, tracker: Tracker) -> np.ndarray:
+    """Frames (T,) bool of the true video in which a tracker finds *the* object."""
+    return tracker(truth.video, truth.segmentation[0], truth.video[0], [1])[0].detected
 
 
 def check_followed(found: np.ndarray, shown: np.ndarray) -> None:

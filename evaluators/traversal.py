@@ -19,10 +19,9 @@ from worldmodel.evaluators.floor_plans import FloorPlan, check_clip, floor_plan
 from worldmodel.evaluators.matting import NEAR, clean_plate
 from worldmodel.evaluators.metres import metres_per_pixel, on_plane
 from worldmodel.evaluators.metrics import Evaluator
-from worldmodel.evaluators.once import once_a_truth
 from worldmodel.evaluators.registration import register
 from worldmodel.evaluators.structure import MIN_STRUCTURE, floor_shares, structure
-from worldmodel.evaluators.tracking import Tracker, check_followed
+from worldmodel.evaluators.tracking import Tracker, check_followed, true_detections
 from worldmodel.evaluators.traversal_metrics import METRICS
 from worldmodel.truth import Truth
 
@@ -93,7 +92,7 @@ def score_traversal(video: np.ndarray, truth: Truth, tracker: Tracker | None = N
     if tracker is None:
         ball = track_ball(registration.video, truth, plan.reach_of_move(1.0 / truth.fps) / pixel)
     else:
-        check_followed(_true_detections(truth, tracker), np.asarray(truth.mask.any(axis=(1, 2))))
+        check_followed(true_detections(truth, tracker), np.asarray(truth.mask.any(axis=(1, 2))))
         ball = follow_ball(registration.video, truth, tracker)
     plate = np.rint(clean_plate(truth)).astype(np.uint8)[None]
     kept = structure(floor_shares(registration.video, truth), floor_shares(plate, truth), ball.mask)
@@ -136,11 +135,6 @@ def evaluator_for(truth: Truth) -> Evaluator:
         return MAZE_EVALUATOR
     got = ", ".join(truth.scene) or "none"
     raise ValueError(f"truth.scene: got fields {got}, expected goals, rows or flood_speed; judge it by its own family")
-
-
-@once_a_truth
-def _true_detections(truth: Truth, tracker: Tracker) -> np.ndarray:
-    return follow_ball(truth.video, truth, tracker).detected
 
 
 def _shortest(truth: Truth) -> float:

@@ -163,7 +163,8 @@ def judge(part: Part, rng: np.random.Generator) -> dict[str, Any]:
 
 def _score_clip(part: Part, key: str, truth: Truth) -> dict[str, list[dict[str, Any]]]:
     """Entries of every row of one clip. Raises ValueError if the true video cannot be judged."""
-    replay = _entry(part.read(CEILING, key, 0, truth), part.evaluator, truth)
+    true = part.read(CEILING, key, 0, truth)
+    replay = _known(true) | _judged(true, part.evaluator, truth)
     rows = [name for name in part.names if name != CEILING]
     scored = {name: [_score(part, name, key, sample, truth) for sample in range(part.samples(name))] for name in rows}
     entries = [entry for found in scored.values() for entry in found]
@@ -181,21 +182,21 @@ def _score(part: Part, name: str, key: str, sample: int, truth: Truth) -> dict[s
     try:
         clip = part.read(name, key, sample, truth)
         known = _known(clip)
-        return _entry(clip, part.evaluator, truth)
+        return known | _judged(clip, part.evaluator, truth)
     except StoreError as error:
         reason = str(error)
     except ValueError as error:
         reason = f"{part.where(name, key, sample)}: {error}"
-    return {**known, "failure": reason, "tracks": {}, "score": None}
+    return known | {"failure": reason, "tracks": {}, "score": None}
 
 
-def _entry(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
+def _judged(clip: Clip, evaluator: Evaluator, truth: Truth) -> dict[str, Any]:
     score = evaluator.score(clip.video, truth)
     values = score.to_dict()
     if clip.at_own_rate is not None and clip.fps is not None and evaluator.score_own_rate is not None:
         values |= evaluator.score_own_rate(clip.at_own_rate, clip.fps, truth)
     tracks = {name: np.round(points, 2) for name, points in overlays_of(score).items()}
-    return {**_known(clip), "failure": None, "tracks": tracks, "score": values}
+    return {"failure": None, "tracks": tracks, "score": values}
 
 
 def _known(clip: Clip) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 CERTIFIED = 20  # true clips of each family on which the judge's own error is measured
 SEED = 0  # of the controls that are made for it
 KNOWN = {CEILING: "replay", "frozen": "frozen", "linear": "linear"}  # rows whose worth is known
-SIMULATED = {  # controls of a family that need its environment
-    "worldmodel/Grasp-v0": {"ghost_lift", "knock_off"},
-    "worldmodel/GraphTraversal-v0": {"wall_crossing"},
-    "worldmodel/Maze-v0": {"wall_crossing"},
+SIMULATED = {  # module and names of a family's controls that need its environment
+    "worldmodel/Grasp-v0": ("grasp_controls", {"ghost_lift", "knock_off"}),
+    "worldmodel/GraphTraversal-v0": ("traversal_controls", {"wall_crossing"}),
+    "worldmodel/Maze-v0": ("traversal_controls", {"wall_crossing"}),
 }
 TASKS = {
     "worldmodel/FreeFall-v0": "A {colour} {shape} falls, hits what is below it and comes to rest.",
@@ -163,11 +164,10 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
             if name in KNOWN:
                 label(f"{name} {place}", KNOWN[name], truth)
             yield _clip(f"{name} {place}", video, truth, part)
-        named = {worth for question in rubric.for_family(kind) for worth in question.fails_on}
+        wanted = {worth for question in rubric.for_family(kind) for worth in question.fails_on} - set(KNOWN.values())
         keys = [scene["key"] for scene in family["scenes"]]
         for index, (key, other) in enumerate(zip(keys[:CERTIFIED], keys[1:] + keys[:1], strict=False)):
             truth = part.truth(key)
-            wanted = named - set(KNOWN.values())
             made = chain(
                 _controls(truth, partial(part.truth, other), wanted, index), _simulated_controls(truth, part, wanted)
             )
@@ -198,16 +198,14 @@ def _controls(
 
 def _simulated_controls(truth: Truth, part: Part, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Clips of known worth that are rendered in the truth's scene; none where no simulator is installed."""
-    family = part.evaluator.family
-    if find_spec("mujoco") is None or not wanted & SIMULATED.get(family, set()):
+    module, names = SIMULATED.get(part.evaluator.family, ("", set()))
+    if find_spec("mujoco") is None or not wanted & names:
         return
-    from worldmodel import grasp_controls, traversal_controls
     from worldmodel.collect import env_of
 
-    env = env_of(part.store.settings)
-    modules = {"wall_crossing": traversal_controls, "ghost_lift": grasp_controls, "knock_off": grasp_controls}
-    for worth in sorted(wanted & SIMULATED[family]):
-        yield worth, getattr(modules[worth], worth)(env, truth)
+    makers, env = import_module(f"worldmodel.{module}"), env_of(part.store.settings)
+    for worth in sorted(wanted & names):
+        yield worth, getattr(makers, worth)(env, truth)
 
 
 def _videos(part: Part, family: Mapping[str, Any], label: str) -> Iterator[tuple[str, int, np.ndarray, Truth]]:
