@@ -29,10 +29,11 @@ from worldmodel.planning.objectives import Lift, WayToGoal
 from worldmodel.planning.scoring import Scoring
 from worldmodel.planning.simulator import Simulator
 from worldmodel.policies import Policy, latency, run_episode
+from worldmodel.training.curriculum import LARGE
 
 FIRST = 3_000_000
 ENVS: dict[str, tuple[str, dict[str, Any]]] = {
-    "graph": ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6), "num_frames": 97}),
+    "graph": ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6), "num_frames": 97, **LARGE}),
     "maze": ("worldmodel/Maze-v0", {"rows": 4, "columns": 4, "num_frames": 97}),
     "grasp": ("worldmodel/Grasp-v0", {"num_frames": 65}),
 }

@@ -28,7 +28,8 @@ class Imagining:
         terminate: whether an episode ends with success.
         steps, solver, refine, stop: of the model, see :meth:`worldmodel.WorldModel.rollout`.
         render_mode: ``rgb_array`` or None.
-        options: fields of the sampler of the environment that ``starts`` names.
+        options: fields of the sampler of the environment that ``starts`` names; what is left out is as in the scenes
+            that the model was trained on.
     """
 
     def __init__(
@@ -52,16 +53,17 @@ class Imagining:
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
         if options and not isinstance(starts, str):
             raise ValueError(f"options: got {', '.join(options)}, expected none beside starts that are made; drop them")
-        self.starts: Starts = EnvStarts(starts, **options) if isinstance(starts, str) else starts
         for name, function in (("reward", reward), ("success", success)):
             if function is not None and not callable(function):
                 raise ValueError(f"{name}: got {function!r}, expected a function of a Chunk, or None; give one")
+        model = _loaded(model) if isinstance(model, str) else model
+        self.starts: Starts = _starts(model, starts, options) if isinstance(starts, str) else starts
         if reward is None and self.starts.family is None:
             raise ValueError(
                 "reward: got None for pictures of which nothing is known, expected a function of the imagined chunk; "
                 "give one, or begin in an environment of worldmodel.envs"
             )
-        self.model = matched(_loaded(model) if isinstance(model, str) else model, self.starts.action_spec)
+        self.model = matched(model, self.starts.action_spec)
         self.action_spec: ActionSpec = self.model.backend.action_spec
         self.model.check_options(steps, solver, refine, 1)
         self.starts.fit(self.model.recipe.image_size, self.model.recipe.fps)
@@ -129,6 +131,10 @@ def info_of(episode: Episode, chunk: Chunk | None, success: bool) -> dict[str, A
         "seconds": 0.0 if chunk is None else chunk.seconds,
         "uncertainty": float("nan") if chunk is None else chunk.uncertainty,
     }
+
+
+def _starts(model: Any, env: str, options: dict[str, Any]) -> EnvStarts:
+    return EnvStarts(env, **{**model.recipe.scenes.get(env, {}), **options})
 
 
 @functools.lru_cache(maxsize=2)

@@ -28,8 +28,8 @@ class PaintedBall:
 
     frames_per_latent, from_text, weights_hash, device = 1, False, "painted", torch.device("cpu")
 
-    def __init__(self, radius=0.025, under=(115, 74, 41), num_frames=9, size=64, noise=0.0):
-        self.recipe = Recipe("painted ball", (size, size), num_frames, 16.0, steps=2)
+    def __init__(self, radius=0.025, under=(115, 74, 41), num_frames=9, size=64, noise=0.0, scenes=None):
+        self.recipe = Recipe("painted ball", (size, size), num_frames, 16.0, steps=2, scenes=scenes or {})
         self.action_spec, self.radius, self.under, self.noise = BALL, radius, np.array(under, float), noise
         self.calls, self.decoded = 0, 0
 

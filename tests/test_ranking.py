@@ -22,7 +22,7 @@ class Broken:
 def outcomes():
     policies = graded((0.0, 1.0)) | {"broken": lambda family, scene, n, seed: Broken()}
     return rank(
-        painted(num_frames=17),
+        painted(num_frames=17, scenes={"worldmodel/GraphTraversal-v0": WIDE | {"nodes": 9}}),
         "worldmodel/GraphTraversal-v0",
         policies,
         scenes=3,
@@ -30,7 +30,7 @@ def outcomes():
         num_frames=49,
         rows={"one": {"steps": 1}, "two": {"steps": 2}},
         batch_size=5,
-        options=WIDE,
+        options={"nodes": 3},
         progress=False,
     )
 

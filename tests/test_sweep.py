@@ -20,7 +20,10 @@ class MuJoCoAsModel:
 
     def __init__(self, env, sign):
         self.env, self.sign = env, sign
-        self.recipe = SimpleNamespace(name="MuJoCo", domains=(), num_frames=FRAMES, fps=16.0, image_size=(32, 32))
+        known = {"scenes": {"worldmodel/GraphTraversal-v0": {"nodes": 3, "node_radius": 0.08}}}
+        self.recipe = SimpleNamespace(
+            name="MuJoCo", domains=(), num_frames=FRAMES, fps=16.0, image_size=(32, 32), **known
+        )
 
     def rollout(self, frames, *, seeds, actions, progress):
         clips = []
@@ -75,6 +78,12 @@ def test_other_peoples_environments_are_swept_too():
     same = action_sweep(model, env, [3])
     assert same.agreement == pytest.approx(np.ones((2, 1)))
     assert (action_sweep(Copied(model.env, -1.0), env, [3]).agreement < 0.0).all()
+
+
+def test_a_model_is_swept_in_scenes_such_as_it_was_trained_on():
+    env = find_env(MuJoCoAsModel(None, 1.0), "graph-traversal").unwrapped
+    env.reset(seed=0)
+    assert len(env.scene.graph.nodes) == 3 and env.scene.graph.node_radius == 0.08
 
 
 def test_motions_stay_within_bounds_without_zero():

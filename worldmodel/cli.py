@@ -423,7 +423,8 @@ def rank(
         plan: Predict-and-Perturb windows, whose effect is a row of its own: t_start t_end iterations, repeated.
         threshold: uncertainty below which a place is kept.
         steps: sampling steps; the model's default if not given.
-        options: ranges of the scenes as key=value with JSON values, such as nodes=[4,6].
+        options: ranges of the scenes as key=value with JSON values, such as nodes=[4,6]; those not given are as in
+            the scenes that the model was trained on.
         batch_size: episodes imagined at once.
     """
     import importlib

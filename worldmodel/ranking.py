@@ -79,7 +79,7 @@ def rank(
         rows: name to options of :meth:`worldmodel.WorldModel.step`, such as ``{"refined": {"refine": plan}}``; one
             row of defaults if None.
         batch_size: episodes imagined at once; changes speed and memory only.
-        options: fields of the environment's sampler.
+        options: fields of the environment's sampler; what is left out is as in the scenes of the model's training.
         progress: show a bar of episodes.
 
     Raises:
@@ -96,7 +96,8 @@ def rank(
             "at least 1 of each; give more"
         )
     recipe = model.recipe
-    settings = {"image_size": recipe.image_size, "fps": recipe.fps, "num_frames": num_frames, **dict(options or {})}
+    ranges = {**recipe.scenes.get(env, {}), **dict(options or {})}
+    settings = {"image_size": recipe.image_size, "fps": recipe.fps, "num_frames": num_frames, **ranges}
     inner = gym.make(env, disable_env_checker=True, **settings).unwrapped
     model = matched(model, inner.action_spec)  # type: ignore[attr-defined]  # SceneEnv
     n, outcomes = recipe.num_frames - 1, []

@@ -132,7 +132,8 @@ def find_env(model: WorldModel, name: str | None) -> gym.Env:
 def _make(model: WorldModel, name: str) -> gym.Env:
     """One of :mod:`worldmodel.envs`, or any Gymnasium MuJoCo environment through its own camera."""
     if is_ours(name):
-        return gym.make(environment_id(name), image_size=model.recipe.image_size)
+        known = model.recipe.scenes.get(environment_id(name), {})
+        return gym.make(environment_id(name), image_size=model.recipe.image_size, **known)
     return PixelEnv(name, model.recipe.image_size, model.recipe.fps)
 
 

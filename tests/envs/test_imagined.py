@@ -43,6 +43,14 @@ def test_gymnasium_finds_no_fault(robots, starts):
     del gym.registry["test/Imagined-v0"]
 
 
+def test_episodes_begin_in_scenes_such_as_the_model_was_trained_on_unless_others_are_asked_for():
+    model = painted(scenes={GRAPH: {"nodes": 3, "node_radius": 0.08}})
+    for options, nodes in (({}, 3), ({"nodes": 4}, 4)):
+        env = ImaginedEnv(model, GRAPH, **options)
+        env.reset(seed=0)
+        assert len(env.scene.graph.nodes) == nodes and env.scene.graph.node_radius == 0.08
+
+
 def test_a_seed_decides_an_episode(robots):
     env = make(robots)
     runs = []

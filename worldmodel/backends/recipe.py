@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class Recipe:
     fps: float
     steps: int  # default number of sampling steps
     domains: tuple[Domain, ...] = ()  # of the robots whose actions it takes
+    # Gymnasium id to options of the scenes that it was trained on; what varied among them is left out.
+    scenes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -31,13 +34,13 @@ class Recipe:
             domains = tuple(Domain.from_json(each) for each in values.get("domains", ()))
             return cls(**{**values, "image_size": (int(height), int(width)), "domains": domains})
         except (KeyError, TypeError, ValueError):
-            expected = ", ".join(field.name for field in fields(cls))
+            expected = ", ".join(each.name for each in fields(cls))
             raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
 
     def to_json(self) -> dict[str, Any]:
-        """What :meth:`read` reads; without domains where there are none."""
+        """What :meth:`read` reads; without domains and scenes where there are none."""
         values = dataclasses.asdict(self)
-        return values if self.domains else {k: value for k, value in values.items() if k != "domains"}
+        return {k: value for k, value in values.items() if value or k not in ("domains", "scenes")}
 
 
 def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:

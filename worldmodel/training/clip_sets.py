@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class ClipSet:
         actions: (N, T - 1, A) in units of ``spec``; None where nothing acts.
         spec: of the actions.
         seeds: of the first and the last episode.
+        options: of the environment's scenes.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ClipSet:
     actions: np.ndarray | None
     spec: ActionSpec | None
     seeds: tuple[int | None, int | None]
+    options: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.video)
@@ -74,6 +77,20 @@ def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = ()) -> tuple[D
     return tuple(domains)
 
 
+def scenes_of(sets: Sequence[ClipSet]) -> dict[str, dict[str, Any]]:
+    """Options that all sets of an environment have in common, by its id; of sets that act, where some do."""
+    scenes = {}
+    for env in sorted({each.env for each in sets}):
+        own = [each for each in sets if each.env == env]
+        own = [each for each in own if each.spec is not None] or own
+        scenes[env] = {
+            name: value
+            for name, value in own[0].options.items()
+            if all(name in each.options and each.options[name] == value for each in own)
+        }
+    return scenes
+
+
 def domain_of(spec: ActionSpec, domains: Sequence[Domain]) -> Domain:
     """The domain that knows a set's actions."""
     return next(domain for domain in domains if not differences(domain.spec, spec))
@@ -95,7 +112,8 @@ def _read(folder: Path) -> ClipSet:
     focus |= moved(video)
     actions = None if spec is None else read_actions(folder, keys)
     env = str(store.settings.get("env", folder.name))
-    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, (first["seed"], last["seed"]))
+    seeds, options = (first["seed"], last["seed"]), dict(store.settings.get("options", {}))
+    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options)
 
 
 def moved(video: np.ndarray) -> np.ndarray:

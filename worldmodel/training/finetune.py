@@ -30,7 +30,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import check_room, differences
 from worldmodel.backends.families import load_backend
 from worldmodel.backends.protocol import Backend
-from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
+from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import Stretch, encode_sets
 from worldmodel.training.lerobot import is_lerobot, read_lerobot
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
@@ -328,7 +328,8 @@ def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
             )
     specs = [each.spec for each in sets if each.spec is not None]
     if recipe.domains:
-        backend.recipe = dataclasses.replace(recipe, domains=domains_of(sets, recipe.domains))
+        domains, scenes = domains_of(sets, recipe.domains), {**recipe.scenes, **scenes_of(sets)}
+        backend.recipe = dataclasses.replace(recipe, domains=domains, scenes=scenes)
         check_room(backend.recipe.domains, only_transformer(backend).config.action_dim)
     elif specs and backend.action_spec is not None:
         different = [phrase for spec in specs for phrase in differences(backend.action_spec, spec)]

@@ -16,11 +16,11 @@ import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
-from worldmodel.backends.domains import Domain, check_room
+from worldmodel.backends.domains import check_room
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
 from worldmodel.training.card import write_card
-from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets
+from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import as_windows, encode_sets, raw_encoder, statistics
 from worldmodel.training.run import fingerprint_of
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
@@ -89,7 +89,7 @@ def train_from_stores(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     sets = read_clip_sets(data)
     before = None if start is None else Cosmos25Backend.from_folder(start)
-    recipe = _recipe(sets, settings, () if before is None else before.recipe.domains)
+    recipe = _recipe(sets, settings, None if before is None else before.recipe)
     if out.exists() and any(out.iterdir()) and not (out / "autoencoder.csv").exists():
         raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
     folder = train_tiny(sets, recipe, out, settings, device, before)
@@ -147,7 +147,7 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
     return folder
 
 
-def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Sequence[Domain]) -> Recipe:
+def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None) -> Recipe:
     """What the clips are; refuses clips that the training stages cannot be cut from."""
     longest = max(settings.frames, *(stage.frames for stage in settings.autoencoder.stages))
     tallest = max(stage.height for stage in settings.autoencoder.stages)
@@ -171,9 +171,10 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Sequence[Dom
             "collect larger ones"
         )
     check_size((height, width), settings.frames)
-    domains = domains_of(sets, known)
+    domains = domains_of(sets, () if known is None else known.domains)
+    scenes = scenes_of(sets) if known is None else {**known.scenes, **scenes_of(sets)}
     check_room(domains, ACTION_DIM)
-    return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains)
+    return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains, scenes=scenes)
 
 
 def _facts(

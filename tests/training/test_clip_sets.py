@@ -1,0 +1,40 @@
+"""What a training run knows of the clips that it is given."""
+
+import dataclasses
+import json
+
+import pytest
+
+from worldmodel.actions import ActionSpec
+from worldmodel.backends.recipe import Recipe
+from worldmodel.collect import collect
+from worldmodel.training.clip_sets import read_clip_sets, scenes_of
+
+SPEC = ActionSpec(("throttle",), ("1",), (-1.0,), (1.0,), "car", 16.0)
+
+
+def test_scenes_are_what_all_sets_of_an_environment_share(clip_set):
+    sets = [dataclasses.replace(clip_set, options=own) for own in ({"size": 1, "gravity": 9.8}, {"size": 1})]
+    assert scenes_of(sets) == {"free-fall": {"size": 1}}
+    still = dataclasses.replace(clip_set, env="other", options={"size": 2})
+    assert scenes_of([*sets, still]) == {"free-fall": {"size": 1}, "other": {"size": 2}}
+
+
+def test_sets_that_act_decide_how_scenes_are_where_others_do_not(clip_set):
+    still = dataclasses.replace(clip_set, options={"task": "flood", "size": 1})
+    acting = dataclasses.replace(clip_set, options={"task": "agent", "size": 1}, spec=SPEC)
+    assert scenes_of([still, acting]) == {"free-fall": {"task": "agent", "size": 1}}
+
+
+def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
+    options = {"nodes": 3, "channel_width": 0.11, "node_radius": 0.08}
+    collect(tmp_path / "clips", "graph-traversal", episodes=1, seed=0, image_size=32, num_frames=5, options=options)
+    scenes = scenes_of(read_clip_sets(tmp_path / "clips"))["worldmodel/GraphTraversal-v0"]
+    assert scenes["node_radius"] == 0.08 and scenes["nodes"] == 3
+    recipe = Recipe("mine", (32, 32), 5, 16.0, steps=2, scenes={"worldmodel/GraphTraversal-v0": scenes})
+    path = tmp_path / "worldmodel.json"
+    path.write_text(json.dumps(recipe.to_json()))
+    assert Recipe.read(path) == recipe
+    path.write_text(path.read_text().replace('"steps"', '"stops"'))
+    with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):
+        Recipe.read(path)
