@@ -24,6 +24,7 @@ from worldmodel.evaluators.faults import FAULTS
 from worldmodel.evaluators.metrics import Evaluator
 from worldmodel.evaluators.registry import evaluator_of, family_of
 from worldmodel.evaluators.results import plain, write_results
+from worldmodel.known_clips import from_pixels, simulated
 from worldmodel.processes import finish
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.video_files import through_h264
@@ -225,43 +226,9 @@ def clips(
     yield "replay", truth.video
     yield "h264", through_h264(truth.video, truth.fps)
     yield "autoencoder", through_autoencoder(truth.video)
-    makers = _makers(truth, other, env, rng)
+    makers = {**from_pixels(truth, lambda: other, rng), **simulated(truth, env)}
     for kind in course.controls:
         yield kind, makers[kind]()
-
-
-def _makers(truth: Truth, other: Truth, env: SceneEnv, rng: np.random.Generator) -> dict[str, Callable[[], np.ndarray]]:
-    from worldmodel import grasp_controls, traversal_controls
-    from worldmodel.evaluators import camera_controls, controls, scene
-
-    # Under a moving camera no median of frames shows the scene without its object.
-    masks = None if "world_to_camera" in truth.signals else truth.mask
-    return {
-        "frozen": lambda: controls.frozen(truth.video),
-        "linear": lambda: controls.linear_extrapolation(truth.video, truth.mask),
-        "half_speed": lambda: controls.half_speed(truth.video, masks),
-        "vanish": lambda: controls.vanish(truth.video, truth.mask),
-        "teleport": lambda: controls.teleport(truth.video, truth.mask, rng),
-        "twin": lambda: controls.twin(truth.video, truth.mask, rng),
-        "reversed": lambda: controls.reversed_after_first(truth.video),
-        "shuffled": lambda: controls.shuffled_after_first(truth.video, rng),
-        "other_seed": lambda: controls.other_seed(truth.video, other.video),
-        **{name: functools.partial(fault, truth.video) for name, fault in FAULTS.items()},
-        "half_gravity": lambda: _with_gravity(env, truth, 0.5),
-        "double_gravity": lambda: _with_gravity(env, truth, 2.0),
-        "ghost_lift": lambda: grasp_controls.ghost_lift(env, truth),
-        "knock_off": lambda: grasp_controls.knock_off(env, truth),
-        "done_anyway": lambda: env.record(env.family.scene_from_json(truth.scene), seed=0).video,
-        "wall_crossing": lambda: traversal_controls.wall_crossing(env, truth),
-        "spill": lambda: traversal_controls.spill(truth),
-        "flat": lambda: camera_controls.flat(truth.video, *scene.camera_truth(truth)),
-        "forgotten": lambda: camera_controls.forgotten(truth.video, other.video),
-    }
-
-
-def _with_gravity(env: SceneEnv, truth: Truth, factor: float) -> np.ndarray:
-    """The video of the truth's scene and actions under ``factor`` times its gravity."""
-    return certified_laws.changed_video(env, truth, gravity=factor * truth.scene["gravity"])
 
 
 def _score_course(
@@ -364,7 +331,15 @@ def _code() -> str:
     """Twelve digits of the hash of all code that a score depends on, beside that of the recorded truth."""
     from worldmodel import backends, evaluators
 
-    names = ("certify", "ceilings", "certified_laws", "grasp_controls", "grasp_judge", "traversal_controls")
+    names = (
+        "certify",
+        "ceilings",
+        "certified_laws",
+        "grasp_controls",
+        "grasp_judge",
+        "known_clips",
+        "traversal_controls",
+    )
     judging = sorted(Path(evaluators.__path__[0]).glob("*.py"))
     sources = [path for path in judging if not path.name.startswith(PRESENTING)]
     sources += [Path(__file__).with_name(f"{name}.py") for name in names]

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from worldmodel.evaluators import controls
 from worldmodel.evaluators.endpoint import Endpoint
 from worldmodel.evaluators.intervals import bootstrap_mean
 from worldmodel.evaluators.judge import Clip, JudgeColumn, JudgeError, judge, judge_errors
 from worldmodel.evaluators.learned import dino_scores, load_dino, load_lpips, lpips_distance
 from worldmodel.evaluators.results import CEILING
 from worldmodel.evaluators.rubric import Rubric, load_rubric
+from worldmodel.known_clips import from_pixels, simulated
 from worldmodel.parts import Part
 from worldmodel.truth import Truth
 
@@ -30,10 +28,11 @@ if TYPE_CHECKING:
 CERTIFIED = 20  # true clips of each family on which the judge's own error is measured
 SEED = 0  # of the controls that are made for it
 KNOWN = {CEILING: "replay", "frozen": "frozen", "linear": "linear"}  # rows whose worth is known
-SIMULATED = {  # module and names of a family's controls that need its environment
-    "worldmodel/Grasp-v0": ("grasp_controls", {"ghost_lift", "knock_off"}),
-    "worldmodel/GraphTraversal-v0": ("traversal_controls", {"wall_crossing"}),
-    "worldmodel/Maze-v0": ("traversal_controls", {"wall_crossing"}),
+FROM_PIXELS = {"vanish", "teleport", "shuffled", "other_seed"}  # kinds that every family has
+SIMULATED = {  # further ones that need the family's environment
+    "worldmodel/Grasp-v0": {"ghost_lift", "knock_off"},
+    "worldmodel/GraphTraversal-v0": {"wall_crossing"},
+    "worldmodel/Maze-v0": {"wall_crossing"},
 }
 TASKS = {
     "worldmodel/FreeFall-v0": "A {colour} {shape} falls, hits what is below it and comes to rest.",
@@ -168,10 +167,7 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
         keys = [scene["key"] for scene in family["scenes"]]
         for index, (key, other) in enumerate(zip(keys[:CERTIFIED], keys[1:] + keys[:1], strict=False)):
             truth = part.truth(key)
-            made = chain(
-                _controls(truth, partial(part.truth, other), wanted, index), _simulated_controls(truth, part, wanted)
-            )
-            for worth, video in made:
+            for worth, video in _controls(truth, partial(part.truth, other), part, wanted, index):
                 label(f"control {worth} {index}", worth, truth)
                 yield _clip(f"control {worth} {index}", video, truth, part)
 
@@ -180,32 +176,20 @@ def _ask(part: Part, family: dict[str, Any], side: SideColumns, rubric: Rubric) 
 
 
 def _controls(
-    truth: Truth, other: Callable[[], Truth], wanted: set[str], index: int
+    truth: Truth, other: Callable[[], Truth], part: Part, wanted: set[str], index: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Clips of known worth that need no simulator; ``other`` reads another scene's, if there is one."""
-    rng = np.random.default_rng([SEED, index])
-    if "vanish" in wanted:
-        yield "vanish", controls.vanish(truth.video, truth.mask)
-    if "teleport" in wanted:
-        yield "teleport", controls.teleport(truth.video, truth.mask, rng)
-    if "shuffled" in wanted:
-        yield "shuffled", controls.shuffled_after_first(truth.video, rng)
-    if "other_seed" in wanted:
-        video = other().video
-        if not np.array_equal(truth.video[0], video[0]):
-            yield "other_seed", controls.other_seed(truth.video, video)
+    """Kind and video of clips of known worth; those that are rendered only where a simulator is installed."""
+    makers = from_pixels(truth, other, np.random.default_rng([SEED, index]))
+    names, rendered = wanted & FROM_PIXELS, wanted & SIMULATED.get(part.evaluator.family, set())
+    if rendered and find_spec("mujoco") is not None:
+        from worldmodel.collect import env_of
 
-
-def _simulated_controls(truth: Truth, part: Part, wanted: set[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Clips of known worth that are rendered in the truth's scene; none where no simulator is installed."""
-    module, names = SIMULATED.get(part.evaluator.family, ("", set()))
-    if find_spec("mujoco") is None or not wanted & names:
-        return
-    from worldmodel.collect import env_of
-
-    makers, env = import_module(f"worldmodel.{module}"), env_of(part.store.settings)
-    for worth in sorted(wanted & names):
-        yield worth, getattr(makers, worth)(env, truth)
+        makers |= simulated(truth, env_of(part.store.settings))
+        names |= rendered
+    if "other_seed" in names and np.array_equal(truth.video[0], other().video[0]):
+        names.remove("other_seed")
+    for worth in sorted(names):
+        yield worth, makers[worth]()
 
 
 def _videos(part: Part, family: Mapping[str, Any], label: str) -> Iterator[tuple[str, int, np.ndarray, Truth]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.evaluators.floor_plans import FloorPlan, floor_plan
 from worldmodel.geometry import crosses
 from worldmodel.truth import Truth
+
+if TYPE_CHECKING:
+    from worldmodel.envs.scene_env import SceneEnv
 
 LEAK = 0.25  # speed of the spilt water over that of the flood
 DEEPEST = 0.06  # m from the graph to which it comes
