@@ -6,13 +6,23 @@ from diffusers import AutoencoderKLWan
 
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
+KINDS = {
+    "as in Wan2.1": {"dim_mult": [1, 2, 2, 2], "temperal_downsample": [False, True, True]},
+    "as in Wan2.2": {
+        "dim_mult": [1, 2, 2],
+        "temperal_downsample": [True, True],
+        "is_residual": True,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+    },
+}
 
-@pytest.fixture(scope="module")
-def vae():
+
+@pytest.fixture(scope="module", params=KINDS)
+def vae(request):
     torch.manual_seed(0)
-    return AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 2, 2, 2], num_res_blocks=1, temperal_downsample=[False, True, True]
-    ).eval()
+    return AutoencoderKLWan(base_dim=4, z_dim=4, num_res_blocks=1, **KINDS[request.param]).eval()
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9, 17])

@@ -28,7 +28,7 @@ def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]
         "",
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
-        *_table("Autoencoder", ("step", "frames", "weighted L1", "KL"), out / "autoencoder.csv"),
+        *_table("Autoencoder", ("step", "frames", "weighted error", "KL"), out / "autoencoder.csv"),
         *_table("Transformer", ("step", "loss"), out / "transformer.csv"),
     ]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")

@@ -4,7 +4,8 @@
 feature cache, which is right for long videos and slow in training. These passes give the
 same numbers in one go: every convolution is causal, so a zero-padded pass over the clip sees
 what the cached pass sees. Only the temporal resampling needs care, because the first frame
-is neither merged with later frames nor doubled.
+is neither merged with later frames nor doubled. Both kinds of blocks are known, those of Wan2.1 and
+those of Wan2.2, which have shortcuts around their resampling.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanCausalConv3d,
+    WanResample,
+    WanResidualDownBlock,
+    WanResidualUpBlock,
+    patchify,
+    unpatchify,
+)
 from torch import Tensor, nn
 
 
 def encode_clip(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """Posterior moments (B, 2z, 1 + (T-1)/4, H/8, W/8) of a video (B, 3, T, H, W) in [-1, 1]."""
     encoder = vae.encoder
-    x = _conv(encoder.conv_in, video)
+    x = _conv(encoder.conv_in, patchify(video, vae.config.patch_size or 1))
     for layer in encoder.down_blocks:
-        x = _down(layer, x) if isinstance(layer, WanResample) else _residual(layer, x)
+        if isinstance(layer, WanResidualDownBlock):
+            x = _down_block(layer, x)
+        else:
+            x = _down(layer, x) if isinstance(layer, WanResample) else _residual(layer, x)
     x = _middle(encoder.mid_block, x)
     x = _conv(encoder.conv_out, encoder.nonlinearity(encoder.norm_out(x)))
     return _conv(vae.quant_conv, x)
@@ -35,11 +46,29 @@ def decode_clip(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     x = _conv(decoder.conv_in, _conv(vae.post_quant_conv, latents))
     x = _middle(decoder.mid_block, x)
     for block in decoder.up_blocks:
-        for resnet in block.resnets:
-            x = _residual(resnet, x)
-        if block.upsamplers is not None:
-            x = _up(block.upsamplers[0], x)
-    return _conv(decoder.conv_out, decoder.nonlinearity(decoder.norm_out(x)))
+        x = _up_block(block, x)
+    x = _conv(decoder.conv_out, decoder.nonlinearity(decoder.norm_out(x)))
+    return unpatchify(x, vae.config.patch_size or 1)
+
+
+def _down_block(block: WanResidualDownBlock, x: Tensor) -> Tensor:
+    h = x
+    for resnet in block.resnets:
+        h = _residual(resnet, h)
+    if block.downsampler is not None:
+        h = _down(block.downsampler, h)
+    return h + block.avg_shortcut(x)
+
+
+def _up_block(block: Any, x: Tensor) -> Tensor:
+    h = x
+    for resnet in block.resnets:
+        h = _residual(resnet, h)
+    if isinstance(block, WanResidualUpBlock):
+        upsampler, shortcut = block.upsampler, block.avg_shortcut
+        h = h if upsampler is None else _up(upsampler, h)
+        return h if shortcut is None else h + shortcut(x, first_chunk=True)
+    return h if block.upsamplers is None else _up(block.upsamplers[0], h)
 
 
 def _conv(conv: WanCausalConv3d, x: Tensor) -> Tensor:
