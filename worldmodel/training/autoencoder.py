@@ -22,6 +22,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from worldmodel.training.clip_sets import ClipSet
+from worldmodel.training.muon import Muon, matrices
 from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import decode_clip, encode_clip
@@ -57,11 +58,12 @@ class AutoencoderSettings:
     """A run that makes an embedded autoencoder; by default one for every kind of clip of the curriculum."""
 
     stages: tuple[Stage, ...] = (
-        Stage(frames=1, height=32, width=32, batch=64, steps=2000),
-        Stage(frames=9, height=64, width=32, batch=4, steps=6000),
-        Stage(frames=17, height=64, width=64, batch=2, steps=2000),
+        Stage(frames=1, height=32, width=32, batch=64, steps=1500),
+        Stage(frames=9, height=64, width=32, batch=4, steps=3000),
+        Stage(frames=17, height=64, width=64, batch=2, steps=2500),
     )
-    learning_rate: float = 1.5e-3  # peak, after the warm-up; falls to zero along a cosine
+    learning_rate: float = 3e-3  # of Muon; peak, after the warm-up; falls to zero along a cosine
+    adam_share: float = 0.5  # of it for AdamW, which trains biases, gains and both ends
     warmup_steps: int = 100
     object_weight: float = 20.0  # extra weight of pixels on or beside objects and what moves
     kl_weight: float = 1e-4  # per latent value
@@ -88,25 +90,28 @@ def train_autoencoder(
     vae = (AutoencoderKLWan(**TINY_AUTOENCODER) if start is None else copy.deepcopy(start)).float().to(device)
     vae.requires_grad_(True)
     _channels_last(vae)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
+    inner, others = matrices(vae, ends=("conv_in", "conv_out"))
+    muon = Muon(inner, lr=1.0)
+    adam = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
     total = sum(stage.steps for stage in settings.stages)
     described = {**_plain(settings), "data": fingerprint(*(each.video for each in sets))}
     described["start"] = "" if start is None else fingerprint_of(start)
-    run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "optimizer": optimizer})
+    run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "muon": muon, "adam": adam})
     # A graph for each stage: shapes that vary within one graph do not compile.
     loss_of = torch.compile(_losses, dynamic=False)
     for step in run.steps():
         stage = _stage_at(settings.stages, step)
         clips, weight = (part.to(device) for part in _batch(sets, stage, settings, step))
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
+        rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
+        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
         noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
         with autocast(device):
             reconstruction, kl = loss_of(vae, clips, weight, noise.to(device))
         (reconstruction + settings.kl_weight * kl).backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        muon.step()
+        adam.step()
+        vae.zero_grad()
         if step % LOG_STEPS == 0:
             run.log(step, frames=stage.frames, error=reconstruction.item(), kl=kl.item())
     return vae

@@ -1,0 +1,66 @@
+"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+
+PyTorch's own takes flat matrices only and iterates in bfloat16, which is slow on processors without it. This one takes
+convolutions as the matrices (outputs, inputs x taps) that they are, and computes in the precision of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the odd polynomial that takes singular values towards 1
+ITERATIONS = 5
+AS_ADAM = 0.2  # root mean square of an update of Adam's, so that learning rates are alike
+SMALLEST = 16  # rows and columns below which a weight is left to another optimizer
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of Nesterov momentum with all singular values near 1.
+
+    Args:
+        params: weights of two axes or more; the first is the outputs'.
+        lr: learning rate; an update's root mean square is ``AS_ADAM`` times as much.
+        momentum: share of the old momentum that stays.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+        """Update every weight that has a gradient."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                gradient, state = weight.grad.flatten(1), self.state[weight]
+                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+                momentum.lerp_(gradient, 1.0 - group["momentum"])
+                update = orthogonal(gradient.lerp(momentum, group["momentum"]))
+                weight.add_(update.view(weight.shape), alpha=-group["lr"] * AS_ADAM * max(update.shape) ** 0.5)
+        return loss
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest matrix (R, C) with orthonormal rows or columns, about: singular values end between 0.7 and 1.2."""
+    a, b, c = COEFFICIENTS
+    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = wide / (wide.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def matrices(module: nn.Module, ends: Iterable[str] = ()) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters for Muon, and the others: biases, gains, small weights, and those whose name has one of ``ends``."""
+    inner, others = [], []
+    for name, weight in module.named_parameters():
+        large = weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) >= SMALLEST
+        (inner if large and not any(end in name for end in ends) else others).append(weight)
+    return inner, others
