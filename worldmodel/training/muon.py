@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update every weight that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
@@ -39,7 +39,8 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 gradient, state = weight.grad.flatten(1), self.state[weight]
-                momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+                momentum = state.get("momentum")
+                momentum = state["momentum"] = torch.zeros_like(gradient) if momentum is None else momentum
                 momentum.lerp_(gradient, 1.0 - group["momentum"])
                 update = orthogonal(gradient.lerp(momentum, group["momentum"]))
                 weight.add_(update.view(weight.shape), alpha=-group["lr"] * AS_ADAM * max(update.shape) ** 0.5)
@@ -59,7 +60,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 def matrices(module: nn.Module, ends: Iterable[str] = ()) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters for Muon, and the others: biases, gains, small weights, and those whose name has one of ``ends``."""
-    inner, others = [], []
+    inner: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, weight in module.named_parameters():
         large = weight.ndim > 1 and min(weight.shape[0], weight[0].numel()) >= SMALLEST
         (inner if large and not any(end in name for end in ends) else others).append(weight)
