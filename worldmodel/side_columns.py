@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +179,7 @@ def _controls(
     truth: Truth, other: Callable[[], Truth], part: Part, wanted: set[str], index: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Kind and video of clips of known worth; those that are rendered only where a simulator is installed."""
+    other = cache(other)
     makers = from_pixels(truth, other, np.random.default_rng([SEED, index]))
     names, rendered = wanted & FROM_PIXELS, wanted & SIMULATED.get(part.evaluator.family, set())
     if rendered and find_spec("mujoco") is not None:

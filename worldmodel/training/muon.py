@@ -33,14 +33,16 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update every weight that has a gradient."""
-        loss = None if closure is None else closure()
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
                 gradient, state = weight.grad.flatten(1), self.state[weight]
-                momentum = state.get("momentum")
-                momentum = state["momentum"] = torch.zeros_like(gradient) if momentum is None else momentum
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                momentum = state["momentum"]
                 momentum.lerp_(gradient, 1.0 - group["momentum"])
                 update = orthogonal(gradient.lerp(momentum, group["momentum"]))
                 weight.add_(update.view(weight.shape), alpha=-group["lr"] * AS_ADAM * max(update.shape) ** 0.5)
