@@ -134,7 +134,7 @@ def info_of(episode: Episode, chunk: Chunk | None, success: bool) -> dict[str, A
 
 
 def _starts(model: Any, env: str, options: dict[str, Any]) -> EnvStarts:
-    return EnvStarts(env, **{**model.recipe.scenes.get(env, {}), **options})
+    return EnvStarts(env, **model.recipe.scene(env, **options))
 
 
 @functools.lru_cache(maxsize=2)

@@ -132,8 +132,8 @@ def find_env(model: WorldModel, name: str | None) -> gym.Env:
 def _make(model: WorldModel, name: str) -> gym.Env:
     """One of :mod:`worldmodel.envs`, or any Gymnasium MuJoCo environment through its own camera."""
     if is_ours(name):
-        known = model.recipe.scenes.get(environment_id(name), {})
-        return gym.make(environment_id(name), image_size=model.recipe.image_size, **known)
+        env = environment_id(name)
+        return gym.make(env, image_size=model.recipe.image_size, **model.recipe.scene(env))
     return PixelEnv(name, model.recipe.image_size, model.recipe.fps)
 
 

@@ -18,6 +18,8 @@ def test_scenes_are_what_all_sets_of_an_environment_share(clip_set):
     assert scenes_of(sets) == {"free-fall": {"size": 1}}
     still = dataclasses.replace(clip_set, env="other", options={"size": 2})
     assert scenes_of([*sets, still]) == {"free-fall": {"size": 1}, "other": {"size": 2}}
+    known = {"other": {"size": 3}, "free-fall": {"size": 4}}
+    assert scenes_of(sets, known) == {"free-fall": {"size": 1}, "other": {"size": 3}}
 
 
 def test_sets_that_act_decide_how_scenes_are_where_others_do_not(clip_set):
@@ -35,6 +37,8 @@ def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
     path = tmp_path / "worldmodel.json"
     path.write_text(json.dumps(recipe.to_json()))
     assert Recipe.read(path) == recipe
+    assert recipe.scene("worldmodel/GraphTraversal-v0", nodes=5) == {**scenes, "nodes": 5}
+    assert recipe.scene("unknown", nodes=5) == {"nodes": 5}
     path.write_text(path.read_text().replace('"steps"', '"stops"'))
     with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):
         Recipe.read(path)

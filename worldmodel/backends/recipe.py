@@ -37,6 +37,10 @@ class Recipe:
             expected = ", ".join(each.name for each in fields(cls))
             raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
 
+    def scene(self, env: str, **options: Any) -> dict[str, Any]:
+        """Options of an environment: those asked for, the others as in the scenes of the model's training."""
+        return {**self.scenes.get(env, {}), **options}
+
     def to_json(self) -> dict[str, Any]:
         """What :meth:`read` reads; without domains and scenes where there are none."""
         values = dataclasses.asdict(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,14 @@ def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = ()) -> tuple[D
     return tuple(domains)
 
 
-def scenes_of(sets: Sequence[ClipSet]) -> dict[str, dict[str, Any]]:
-    """Options that all sets of an environment have in common, by its id; of sets that act, where some do."""
-    scenes = {}
+def scenes_of(
+    sets: Sequence[ClipSet], known: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Mapping[str, Any]]:
+    """Options that all sets of an environment have in common, by its id; of sets that act, where some do.
+
+    Environments that were known and are not in the sets stay.
+    """
+    scenes: dict[str, Mapping[str, Any]] = dict(known or {})
     for env in sorted({each.env for each in sets}):
         own = [each for each in sets if each.env == env]
         own = [each for each in own if each.spec is not None] or own

@@ -328,7 +328,7 @@ def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
             )
     specs = [each.spec for each in sets if each.spec is not None]
     if recipe.domains:
-        domains, scenes = domains_of(sets, recipe.domains), {**recipe.scenes, **scenes_of(sets)}
+        domains, scenes = domains_of(sets, recipe.domains), scenes_of(sets, recipe.scenes)
         backend.recipe = dataclasses.replace(recipe, domains=domains, scenes=scenes)
         check_room(backend.recipe.domains, only_transformer(backend).config.action_dim)
     elif specs and backend.action_spec is not None:

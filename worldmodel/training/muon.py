@@ -50,13 +50,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix (R, C) with orthonormal rows or columns, about: singular values end between 0.7 and 1.2."""
+    """The nearest matrix (R, C) with orthonormal rows or columns, about: singular values end between 0.7 and 1.2.
+
+    Each iteration multiplies X from the left by P = a + b G + c G^2 with G = X X^T, and P commutes with G. So G becomes
+    P G P, and the long side of X is needed at the ends only.
+    """
     a, b, c = COEFFICIENTS
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = wide / (wide.norm() + 1e-7)
+    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        gram, product = factor @ gram @ factor, factor @ product
+    x = product @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from worldmodel.backends.cosmos25_action_network import ACTIONS_PER_LATENT, ActionCosmosTransformer3DModel
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.training.latents import Windows
+from worldmodel.training.muon import Muon, matrices
 from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 
@@ -44,6 +45,7 @@ TINY_TRANSFORMER = {
     "action_dim": ACTION_DIM,
 }
 
+ENDS = ("patch_embed", "time_embed", "action_embedder", "norm_out", "proj_out")  # trained by AdamW
 LOG_STEPS = 50
 
 
@@ -51,11 +53,11 @@ LOG_STEPS = 50
 class TransformerSettings:
     """The run that made the embedded transformer."""
 
-    steps: int = 6000
+    steps: int = 3500
     batch: int = 64
-    learning_rate: float = 1e-3  # peak, after the warm-up; falls to zero along a cosine
+    learning_rate: float = 4e-3  # of Muon; peak, after the warm-up; falls to zero along a cosine
+    adam_share: float = 0.5  # of it for AdamW, which trains biases, gains and what leads in and out
     warmup_steps: int = 300
-    weight_decay: float = 0.01
     sigma_shift: float = 2.0  # training noise levels: shift u / (1 + (shift - 1) u), u uniform
     given: tuple[float, ...] = (0.05, 0.7, 0.25)  # share of samples with 0, 1, 2 given latent frames
     untold: float = 0.1  # share of samples with actions that are not told them
@@ -108,26 +110,27 @@ def train_transformer(
     model = new_transformer(start)
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=settings.weight_decay, fused=True
-    )
+    inner, others = matrices(model, ENDS)
+    muon = Muon(inner, lr=1.0)
+    adam = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions)}
     described["given"] = list(settings.given)
     described["start"] = "" if start is None else fingerprint_of(start)
-    parts = {"model": model, "average": average, "optimizer": optimizer}
+    parts = {"model": model, "average": average, "muon": muon, "adam": adam}
     run = TrainingRun(out, "transformer", described, settings.steps, parts)
     loss_of = torch.compile(flow_matching_loss, dynamic=False)
     recent: list[float] = []
     for step in run.steps():
         batch = training_batch(windows, settings, step).to(device)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
+        rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
+        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
         with autocast(device):
             loss = loss_of(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        muon.step()
+        adam.step()
+        model.zero_grad()
         average.update_parameters(model)
         recent.append(loss.item())
         if (step + 1) % LOG_STEPS == 0:
