@@ -1,13 +1,12 @@
 """The sweep with MuJoCo itself as the model, with its mirror image, and with one that knows nothing."""
 
-from types import SimpleNamespace
-
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import worldmodel
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.recipe import Recipe
 from worldmodel.rollout import Rollout
 from worldmodel.sweep import _command, _levels, action_sweep, draw_sweep, find_env, sweep_lines
 from worldmodel.wrapped import PixelEnv
@@ -20,10 +19,8 @@ class MuJoCoAsModel:
 
     def __init__(self, env, sign):
         self.env, self.sign = env, sign
-        known = {"scenes": {"worldmodel/GraphTraversal-v0": {"nodes": 3, "node_radius": 0.08}}}
-        self.recipe = SimpleNamespace(
-            name="MuJoCo", domains=(), num_frames=FRAMES, fps=16.0, image_size=(32, 32), **known
-        )
+        scenes = {"worldmodel/GraphTraversal-v0": {"nodes": 3, "node_radius": 0.08}}
+        self.recipe = Recipe("MuJoCo", (32, 32), FRAMES, 16.0, steps=1, scenes=scenes)
 
     def rollout(self, frames, *, seeds, actions, progress):
         clips = []
