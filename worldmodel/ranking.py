@@ -96,7 +96,7 @@ def rank(
             "at least 1 of each; give more"
         )
     recipe = model.recipe
-    ranges = recipe.scene(env, **dict(options or {}))
+    ranges = recipe.scene(env, **(options or {}))
     settings = {"image_size": recipe.image_size, "fps": recipe.fps, "num_frames": num_frames, **ranges}
     inner = gym.make(env, disable_env_checker=True, **settings).unwrapped
     model = matched(model, inner.action_spec)  # type: ignore[attr-defined]  # SceneEnv

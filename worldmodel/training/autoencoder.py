@@ -22,7 +22,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from worldmodel.training.clip_sets import ClipSet
-from worldmodel.training.muon import Muon, matrices
+from worldmodel.training.muon import muon_and_adam
 from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import decode_clip, encode_clip
@@ -90,9 +90,7 @@ def train_autoencoder(
     vae = (AutoencoderKLWan(**TINY_AUTOENCODER) if start is None else copy.deepcopy(start)).float().to(device)
     vae.requires_grad_(True)
     _channels_last(vae)
-    inner, others = matrices(vae, ends=("conv_in", "conv_out"))
-    muon = Muon(inner, lr=1.0)
-    adam = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
+    muon, adam = muon_and_adam(vae, ends=("conv_in", "conv_out"))
     total = sum(stage.steps for stage in settings.stages)
     described = {**_plain(settings), "data": fingerprint(*(each.video for each in sets))}
     described["start"] = "" if start is None else fingerprint_of(start)

@@ -67,6 +67,12 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
+def muon_and_adam(module: nn.Module, ends: Iterable[str]) -> tuple[Muon, torch.optim.AdamW]:
+    """Both optimizers of a module's weights, at learning rates of 1 that are set before each step; see ``matrices``."""
+    inner, others = matrices(module, ends)
+    return Muon(inner, lr=1.0), torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+
+
 def matrices(module: nn.Module, ends: Iterable[str] = ()) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Parameters for Muon, and the others: biases, gains, small weights, and those whose name has one of ``ends``."""
     inner: list[nn.Parameter] = []

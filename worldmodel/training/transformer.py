@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from worldmodel.backends.cosmos25_action_network import ACTIONS_PER_LATENT, ActionCosmosTransformer3DModel
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.training.latents import Windows
-from worldmodel.training.muon import Muon, matrices
+from worldmodel.training.muon import muon_and_adam
 from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 
@@ -110,9 +110,7 @@ def train_transformer(
     model = new_transformer(start)
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
-    inner, others = matrices(model, ENDS)
-    muon = Muon(inner, lr=1.0)
-    adam = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    muon, adam = muon_and_adam(model, ENDS)
     described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions)}
     described["given"] = list(settings.given)
     described["start"] = "" if start is None else fingerprint_of(start)
