@@ -55,16 +55,24 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Each iteration multiplies X from the left by P = a + b G + c G^2 with G = X X^T, and P commutes with G. So G becomes
     P G P, and the long side of X is needed at the ends only.
     """
-    a, b, c = COEFFICIENTS
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = wide / (wide.norm() + 1e-7)
-    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
-    for _ in range(ITERATIONS):
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        gram, product = factor @ gram @ factor, factor @ product
+    gram = x @ x.T
+    product = factor = _polynomial(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = _polynomial(gram)
+        product = factor @ product
     x = product @ x
     return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """a + b G + c G^2."""
+    a, b, c = COEFFICIENTS
+    result = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    result.diagonal().add_(a)
+    return result
 
 
 def muon_and_adam(module: nn.Module, ends: Iterable[str]) -> tuple[Muon, torch.optim.AdamW]:
