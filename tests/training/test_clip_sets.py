@@ -3,12 +3,13 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.recipe import Recipe
 from worldmodel.collect import collect
-from worldmodel.training.clip_sets import read_clip_sets, scenes_of
+from worldmodel.training.clip_sets import domains_of, read_clip_sets, scenes_of
 
 SPEC = ActionSpec(("throttle",), ("1",), (-1.0,), (1.0,), "car", 16.0)
 
@@ -42,3 +43,22 @@ def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
     path.write_text(path.read_text().replace('"steps"', '"stops"'))
     with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):
         Recipe.read(path)
+
+
+def test_robots_that_no_clip_has_are_forgotten_only_where_room_is_lacking(clip_set, capsys):
+    def acting(name, width):
+        names = tuple(f"{name}{number}" for number in range(width))
+        spec = ActionSpec(names, ("1",) * width, (-1.0,) * width, (1.0,) * width, name, 16.0)
+        actions = np.zeros((*clip_set.video.shape[:1], clip_set.video.shape[1] - 1, width), np.float32)
+        return dataclasses.replace(clip_set, env=name, spec=spec, actions=actions)
+
+    ball, arm, car = acting("ball", 2), acting("arm", 4), acting("car", 2)
+    known = domains_of([ball, arm], room=7)
+    assert [domain.slots for domain in known] == [(0, 1), (2, 3, 4, 5)]
+    assert domains_of([ball], known, room=7) == known and domains_of([car], known)[:2] == known
+    assert not capsys.readouterr().out
+    found = domains_of([car], known, room=7)
+    assert [(domain.name, domain.slots) for domain in found] == [("arm", (2, 3, 4, 5)), ("car", (0, 1))]
+    assert "forgets the actions of ball" in capsys.readouterr().out
+    # What acts in the clips stays, even where nothing else is left to forget.
+    assert len(domains_of([ball, arm, car], known, room=7)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,18 +64,41 @@ def read_clip_sets(data: Path) -> list[ClipSet]:
     return [_read(folder) for folder in folders]
 
 
-def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = ()) -> tuple[Domain, ...]:
-    """The robots that act in the sets, after those already known, each with numbers of its own."""
-    domains = list(known)
+def domains_of(sets: Sequence[ClipSet], known: Sequence[Domain] = (), room: int | None = None) -> tuple[Domain, ...]:
+    """The robots that act in the sets, after those already known, each with numbers of its own.
+
+    Where all of them need more than ``room`` numbers, known robots that do not act in the sets are forgotten, which is
+    said.
+    """
+    specs = [each.spec for each in sets if each.spec is not None]
+    domains = _with_room(known, specs, room)
     for each in sets:
         if each.spec is None or any(not differences(domain.spec, each.spec) for domain in domains):
             continue
         check_bounds(each.spec)
-        used = sum(len(domain.slots) for domain in domains)
+        used = {slot for domain in domains for slot in domain.slots}
+        free = (slot for slot in itertools.count() if slot not in used)
         name = ROBOTS.get(each.spec.names, each.env)
-        slots = tuple(range(used, used + len(each.spec.names)))
+        slots = tuple(itertools.islice(free, len(each.spec.names)))
         domains.append(Domain(name, each.spec, slots, _usual(sets, each.spec)))
     return tuple(domains)
+
+
+def _with_room(known: Sequence[Domain], specs: Sequence[ActionSpec], room: int | None) -> list[Domain]:
+    """Known robots, without the first of those that do not act, until the others fit."""
+    kept = list(known)
+    acting = [domain for domain in kept if any(not differences(domain.spec, spec) for spec in specs)]
+    new: list[ActionSpec] = []
+    for spec in specs:
+        if all(differences(other, spec) for other in (*new, *(domain.spec for domain in acting))):
+            new.append(spec)
+    needed = sum(len(spec.names) for spec in new)
+    idle = [domain for domain in kept if domain not in acting]
+    while room is not None and idle and needed + sum(len(domain.slots) for domain in kept) > room:
+        forgotten = idle.pop(0)
+        kept.remove(forgotten)
+        print(f"forgets the actions of {forgotten.name}: a network reads {room} numbers, and none of the clips has them")
+    return kept
 
 
 def scenes_of(

@@ -328,9 +328,10 @@ def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
             )
     specs = [each.spec for each in sets if each.spec is not None]
     if recipe.domains:
-        domains, scenes = domains_of(sets, recipe.domains), scenes_of(sets, recipe.scenes)
+        room = only_transformer(backend).config.action_dim
+        domains, scenes = domains_of(sets, recipe.domains, room), scenes_of(sets, recipe.scenes)
+        check_room(domains, room)
         backend.recipe = dataclasses.replace(recipe, domains=domains, scenes=scenes)
-        check_room(backend.recipe.domains, only_transformer(backend).config.action_dim)
     elif specs and backend.action_spec is not None:
         different = [phrase for spec in specs for phrase in differences(backend.action_spec, spec)]
         if different:

@@ -171,7 +171,7 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
             "collect larger ones"
         )
     check_size((height, width), settings.frames)
-    domains = domains_of(sets, () if known is None else known.domains)
+    domains = domains_of(sets, () if known is None else known.domains, ACTION_DIM)
     scenes = scenes_of(sets, None if known is None else known.scenes)
     check_room(domains, ACTION_DIM)
     return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains, scenes=scenes)

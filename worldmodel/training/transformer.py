@@ -53,7 +53,7 @@ LOG_STEPS = 50
 class TransformerSettings:
     """The run that made the embedded transformer."""
 
-    steps: int = 3500
+    steps: int = 5500
     batch: int = 64
     learning_rate: float = 4e-3  # of Muon; peak, after the warm-up; falls to zero along a cosine
     adam_share: float = 0.5  # of it for AdamW, which trains biases, gains and what leads in and out
