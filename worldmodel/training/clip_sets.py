@@ -97,7 +97,7 @@ def _with_room(known: Sequence[Domain], specs: Sequence[ActionSpec], room: int |
     while room is not None and idle and needed + sum(len(domain.slots) for domain in kept) > room:
         forgotten = idle.pop(0)
         kept.remove(forgotten)
-        print(f"forgets the actions of {forgotten.name}: a network reads {room} numbers, and none of the clips has them")
+        print(f"forgets the actions of {forgotten.name}, which no clip has: a network reads {room} numbers in all")
     return kept
 
 
