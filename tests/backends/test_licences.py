@@ -69,8 +69,8 @@ def test_unsafe_videos_are_named():
 
 def test_a_text_model_is_no_longer_taken_for_the_embedded_kind():
     model = worldmodel.load("tiny", "cpu")
-    assert model.backend.provenance() == {"guidance_scale": 1.0}
-    with pytest.raises(ValueError, match="prompt: got it for tiny, expected nothing"):
+    assert model.backend.provenance() == {"domain": None, "action_guidance": 0.0, "frame_guidance": 0.0}
+    with pytest.raises(ValueError, match="prompt: got it for tiny, expected domain"):
         model.conditioned(prompt="a cup")
     with pytest.raises(ValueError, match="frames: got None, expected first frames"):
         model.rollout(None, seeds=[0])

@@ -142,9 +142,11 @@ def test_clips_of_another_size_or_too_many_robots_are_refused(data, robot_folder
     with pytest.raises(ValueError, match=r"data: got clips of 9 frames of \(16, 16\) pixels"):
         finetune(backend, robot_folder, [small], tmp_path / "out", SHORT)
     maze = next(each for each in sets if each.spec is not None)
-    other = dataclasses.replace(maze.spec, units=("cm/s", "cm/s"))
-    with pytest.raises(ValueError, match="data: got 8 numbers of actions of ball, fetch, ball, expected up to 7"):
-        finetune(backend, robot_folder, [dataclasses.replace(maze, spec=other)], tmp_path / "out", SHORT)
+    low, high = 3 * tuple(maze.spec.low), 3 * tuple(maze.spec.high)
+    wide = dataclasses.replace(maze.spec, names=tuple("abcdef"), units=("m/s",) * 6, low=low, high=high)
+    other = dataclasses.replace(maze, env="other", spec=wide, actions=np.tile(maze.actions, 3))
+    with pytest.raises(ValueError, match="data: got 8 numbers of actions of ball, other, expected up to 7"):
+        finetune(backend, robot_folder, [maze, other], tmp_path / "out", SHORT)
     assert not (tmp_path / "out").exists()
 
 
