@@ -27,6 +27,12 @@ def test_a_missing_package_gets_the_command_that_installs_it():
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_name_that_is_no_picture_is_refused_before_a_model_is_loaded():
+    result = run("doctor", "--model", "tiny", "--out", "sweep.jpg", before="sys.modules['torch'] = None")
+    assert result.returncode == 1
+    assert "out: got 'sweep.jpg', expected a name that ends in .png" in result.stderr
+
+
 def test_an_interrupt_is_one_line_that_says_how_to_go_on():
     before = "import worldmodel.doctor\ndef stop(): raise KeyboardInterrupt\nworldmodel.doctor.main = stop"
     result = run("doctor", before=before)

@@ -384,6 +384,8 @@ def doctor(
         from worldmodel.doctor import main as run
 
         raise SystemExit(run())
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"out: got {str(out)!r}, expected a name that ends in .png; rename it")
     import worldmodel
     from worldmodel.sweep import action_sweep, draw_sweep, find_env, sweep_lines
 

@@ -1,9 +1,11 @@
 """The shipped weights do what the README says, on a few held-out scenes."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import worldmodel
+import worldmodel.envs
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
@@ -21,6 +23,14 @@ def truths():
 @pytest.fixture(scope="module")
 def model():
     return worldmodel.load("tiny", device="cpu")
+
+
+def test_it_remembers_scenes_that_can_be_made_again(model):
+    for env, robot in (("GraphTraversal", "ball"), ("Maze", "ball"), ("Grasp", "fetch"), ("FreeFall", None)):
+        made = gym.make(f"worldmodel/{env}-v0", image_size=64, **model.recipe.scene(f"worldmodel/{env}-v0")).unwrapped
+        if robot is not None:
+            assert model.conditioned(domain=made.action_spec).backend.provenance()["domain"] == robot
+        made.close()
 
 
 def errors(videos, truths):

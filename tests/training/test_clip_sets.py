@@ -38,7 +38,9 @@ def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
     path = tmp_path / "worldmodel.json"
     path.write_text(json.dumps(recipe.to_json()))
     assert Recipe.read(path) == recipe
-    assert recipe.scene("worldmodel/GraphTraversal-v0", nodes=5) == {**scenes, "nodes": 5}
+    scene = recipe.scene("worldmodel/GraphTraversal-v0", nodes=5)
+    assert scene.keys() == scenes.keys() and scene["nodes"] == 5 and scene["node_radius"] == 0.08
+    assert not any(isinstance(value, list) for value in scene.values())
     assert recipe.scene("unknown", nodes=5) == {"nodes": 5}
     path.write_text(path.read_text().replace('"steps"', '"stops"'))
     with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):

@@ -39,12 +39,17 @@ class Recipe:
 
     def scene(self, env: str, **options: Any) -> dict[str, Any]:
         """Options of an environment: those asked for, the others as in the scenes of the model's training."""
-        return {**self.scenes.get(env, {}), **options}
+        return {**{name: _tuples(value) for name, value in self.scenes.get(env, {}).items()}, **options}
 
     def to_json(self) -> dict[str, Any]:
         """What :meth:`read` reads; without domains and scenes where there are none."""
         values = dataclasses.asdict(self)
         return {k: value for k, value in values.items() if value or k not in ("domains", "scenes")}
+
+
+def _tuples(value: Any) -> Any:
+    """Ranges as environments take them; JSON has lists in their place."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:
