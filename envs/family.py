@@ -21,6 +21,7 @@ import mujoco
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.json_values import tuples
 from worldmodel.truth import Camera
 
 Memory = dict[str, np.ndarray]  # (n, ...) each: constants of the scenes and running values
@@ -168,8 +169,4 @@ class Family(ABC):
     def scene_from_json(self, document: Mapping[str, Any]) -> Any:
         """The scene that ``Truth.scene`` describes."""
         names = {field.name for field in dataclasses.fields(self.scene_type)}
-        return self.scene_type(**{name: _tuples(value) for name, value in document.items() if name in names})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+        return self.scene_type(**{name: tuples(value) for name, value in document.items() if name in names})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from worldmodel.json_values import tuples
 from worldmodel.processes import finish
 from worldmodel.storage import EpisodeStore
 from worldmodel.storage.format import as_json
@@ -228,7 +229,7 @@ def _make_env(env_id: str, options: str) -> SceneEnv:
     import worldmodel.envs  # noqa: F401  registers the ids
     from worldmodel.envs.scene_env import SceneEnv
 
-    made = {name: _tuples(value) for name, value in json.loads(options).items()}
+    made = {name: tuples(value) for name, value in json.loads(options).items()}
     env = gym.make(env_id, disable_env_checker=True, **made).unwrapped
     if not isinstance(env, SceneEnv):
         raise ValueError(f"env: got {env_id}, expected one of MuJoCo scenes with ground truth; choose another")
@@ -239,7 +240,3 @@ def env_of(settings: Mapping[str, Any]) -> SceneEnv:
     """The environment of a truth store's settings, with its options, picture size, rate and length; one a process."""
     clip = {name: settings[name] for name in ("image_size", "fps", "num_frames")}
     return _make_env(environment_id(settings["env"]), json.dumps({**settings["options"], **clip}))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

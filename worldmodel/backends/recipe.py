@@ -10,6 +10,7 @@ from typing import Any
 
 from worldmodel.backends.domains import Domain
 from worldmodel.backends.pipeline_folder import read_json
+from worldmodel.json_values import tuples
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,12 @@ class Recipe:
 
     def scene(self, env: str, **options: Any) -> dict[str, Any]:
         """Options of an environment: those asked for, the others as in the scenes of the model's training."""
-        return {**{name: _tuples(value) for name, value in self.scenes.get(env, {}).items()}, **options}
+        return {**{name: tuples(value) for name, value in self.scenes.get(env, {}).items()}, **options}
 
     def to_json(self) -> dict[str, Any]:
         """What :meth:`read` reads; without domains and scenes where there are none."""
         values = dataclasses.asdict(self)
         return {k: value for k, value in values.items() if value or k not in ("domains", "scenes")}
-
-
-def _tuples(value: Any) -> Any:
-    """Ranges as environments take them; JSON has lists in their place."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:
