@@ -330,6 +330,7 @@ def train(
     device: str | None = None,
     start: Path | None = None,
     effort: float = 1.0,
+    schedule: Literal["cpu", "gpu"] | None = None,
     retrain_autoencoder: bool = False,
     steps: int = 1000,
     batch: int = 16,
@@ -347,7 +348,9 @@ def train(
         out: folder of checkpoints, logs and the finished pipeline; an unfinished run is continued.
         device: torch device; a CUDA device if there is one, by default.
         start: pipeline folder to fine-tune; from nothing if not given.
-        effort: share of the steps of the run that is meant for the embedded model; not of fine-tuning.
+        effort: share of the steps of the run that makes a model of the embedded kind; not of fine-tuning.
+        schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu learns from a tenth of the
+            samples, in hours of two cores. That of the device if not given.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
         steps: updates of fine-tuning; this and the options below are of fine-tuning alone.
         batch: clips of an update, over all GPUs of ``accelerate launch``.
@@ -358,14 +361,15 @@ def train(
         camera: of a LeRobot dataset; its first if not given.
     """
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
-    from worldmodel.training.tiny import TinySettings, train_from_stores
+    from worldmodel.training.tiny import train_from_stores, usual_settings
 
     if start is None or retrain_autoencoder:
-        folder = train_from_stores(data, out, device, TinySettings().scaled(effort), start)
+        settings = usual_settings({"cpu": "cpu", "gpu": "cuda", None: device}[schedule]).scaled(effort)
+        folder = train_from_stores(data, out, device, settings, start)
     else:
-        settings = FinetuneSettings(steps=steps, batch=batch, learning_rate=learning_rate, lora_rank=lora_rank)
+        tuning = FinetuneSettings(steps=steps, batch=batch, learning_rate=learning_rate, lora_rank=lora_rank)
         told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
-        folder = finetune_from_folder(data, start, out, device, settings, **told)
+        folder = finetune_from_folder(data, start, out, device, tuning, **told)
     print(f"pipeline: {folder}")
 
 

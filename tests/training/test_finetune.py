@@ -64,7 +64,7 @@ def test_the_loss_is_the_velocitys_error_on_what_is_not_given(sigma):
 def test_parts_are_the_same_for_the_same_step_and_split_without_loss():
     latents = np.arange(10, dtype=np.float16)[:, None, None, None, None] * np.ones((10, 4, 3, 2, 2), np.float16)
     video = np.zeros((10, 9, 16, 16, 3), np.uint8)
-    stretch = Stretch("noise", latents, video, None, None)
+    stretch = Stretch("noise", "free-fall", latents, video, np.zeros(video.shape[:-1], bool), None, None)
     part, again = (training_part([stretch], FinetuneSettings(), 7, 1) for _ in range(2))
     assert torch.equal(part.eps, again.eps) and part.sigma == again.sigma
     halves = [part.rows(rank, 2).latents for rank in range(2)]

@@ -8,7 +8,7 @@ import worldmodel
 from worldmodel.collect import collect
 from worldmodel.storage import read_videos
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage
-from worldmodel.training.tiny import TinySettings, train_from_stores
+from worldmodel.training.tiny import ON_CPU, ON_GPU, TinySettings, train_from_stores, usual_settings
 from worldmodel.training.transformer import TransformerSettings
 
 SETTINGS = TinySettings(
@@ -81,6 +81,15 @@ def test_clips_of_two_sizes_are_refused(many, tmp_path):
     collect(many / "large", episodes=1, seed=5, image_size=48, num_frames=5)
     with pytest.raises(ValueError, match=r"data: got clips of .*48.* pixels"):
         train_from_stores(many, tmp_path / "out", "cpu", SETTINGS)
+
+
+def test_a_gpu_sees_more_samples_than_a_cpu_in_every_stage():
+    assert usual_settings("cpu") == ON_CPU and usual_settings("cuda:1") == ON_GPU
+    gpu, cpu = ON_GPU.transformer, ON_CPU.transformer
+    assert gpu.steps * gpu.batch > 10 * cpu.steps * cpu.batch
+    for more, less in zip(ON_GPU.autoencoder.stages, ON_CPU.autoencoder.stages, strict=True):
+        assert (more.frames, more.height, more.width) == (less.frames, less.height, less.width)
+        assert more.steps * more.batch >= less.steps * less.batch
 
 
 def test_effort_scales_every_stage():

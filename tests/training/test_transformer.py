@@ -1,10 +1,13 @@
 """The flow-matching loss in closed form, what a batch is told, and that training learns."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from diffusers import CosmosTransformer3DModel
 
+from worldmodel.backends.cosmos25_network import CosmosNetwork
 from worldmodel.training import transformer
 from worldmodel.training.latents import Windows
 from worldmodel.training.transformer import (
@@ -12,11 +15,11 @@ from worldmodel.training.transformer import (
     ActionCosmosTransformer3DModel,
     Batch,
     TransformerSettings,
+    batches_of,
     flow_matching_loss,
     initialise,
     new_transformer,
     train_transformer,
-    training_batch,
 )
 
 SMALL = {**TINY_TRANSFORMER, "num_layers": 1, "num_attention_heads": 1}
@@ -36,7 +39,12 @@ def random_batch(known, told=True):
         torch.arange(3) < torch.tensor(known)[:, None],
         torch.rand(size, 8, 7),
         torch.full((size,), told),
+        torch.ones(size, 3, 4, 4),
     )
+
+
+def loss_of(model, batch):
+    return flow_matching_loss(CosmosNetwork(model), batch)
 
 
 def shaken(model):
@@ -50,7 +58,7 @@ def shaken(model):
 def test_the_loss_at_the_start_is_that_of_predicting_zero():
     batch = random_batch([1, 2, 0, 1])
     error = (batch.eps - batch.z).square().mean(dim=(1, 3, 4))
-    loss = flow_matching_loss(new_transformer(), batch)
+    loss = loss_of(new_transformer(), batch)
     assert loss.item() == pytest.approx(error[~batch.given].mean().item(), rel=1e-5)
 
 
@@ -58,20 +66,20 @@ def test_the_loss_at_the_start_is_that_of_predicting_zero():
 def test_given_frames_are_seen_clean_and_cost_nothing(known):
     model = shaken(new_transformer())
     batch = random_batch([known, known])
-    loss = flow_matching_loss(model, batch)
+    loss = loss_of(model, batch)
     batch.eps[:, :, :known] += 5.0
-    assert torch.equal(flow_matching_loss(model, batch), loss), "noise of given frames must not matter"
+    assert torch.equal(loss_of(model, batch), loss), "noise of given frames must not matter"
     batch.eps[:, :, known:] += 5.0
-    assert not torch.isclose(flow_matching_loss(model, batch), loss)
+    assert not torch.isclose(loss_of(model, batch), loss)
 
 
 def test_actions_that_are_not_told_change_nothing_and_those_told_do():
     model = shaken(new_transformer())
     for told in (True, False):
         batch = random_batch([1, 1], told)
-        loss = flow_matching_loss(model, batch)
+        loss = loss_of(model, batch)
         batch.actions.add_(1.0)
-        assert torch.equal(flow_matching_loss(model, batch), loss) == (not told)
+        assert torch.equal(loss_of(model, batch), loss) == (not told)
 
 
 def test_a_network_without_actions_goes_on_as_it_was():
@@ -83,7 +91,7 @@ def test_a_network_without_actions_goes_on_as_it_was():
     x = torch.where(mask.bool(), batch.z, (1 - level) * batch.z + level * batch.eps)
     with torch.no_grad():
         v = before(x, batch.sigma, torch.zeros(2, 1, 16), condition_mask=mask, return_dict=False)[0]
-        loss = flow_matching_loss(new_transformer(before), batch)
+        loss = loss_of(new_transformer(before), batch)
     expected = (v - (batch.eps - batch.z))[:, :, 1:].square().mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5), "told actions, it is deaf until it has learned"
 
@@ -93,15 +101,33 @@ def test_another_kind_of_network_is_no_start():
         new_transformer(torch.nn.Linear(2, 2))
 
 
+def test_errors_count_as_much_as_their_weights_say():
+    model = shaken(new_transformer())
+    batch = random_batch([1, 1])
+    with torch.no_grad():
+        everywhere = loss_of(model, batch)
+        batch.weight.mul_(3.0)
+        assert torch.isclose(loss_of(model, batch), everywhere), "a mean: weights are relative"
+        batch.weight.zero_()[:, 2, 1, 1] = 5.0
+        there = loss_of(model, batch)
+        batch.eps[:, :, 2, 2, 2] = batch.z[:, :, 2, 2, 2]
+        batch.weight.zero_()[:, 1] = 1.0
+        first = loss_of(model, batch)
+    assert len({round(each.item(), 4) for each in (everywhere, there, first)}) == 3
+
+
 def windows_of(latents, acts=True):
     size, frames = len(latents), 4 * (latents.shape[2] - 1)
-    return Windows(latents, np.zeros((size, frames, 7), np.float32), np.full(size, acts))
+    focus = np.zeros((size, *latents.shape[2:]), bool)
+    return Windows(
+        latents, np.zeros((size, frames, 7), np.float32), np.full(size, acts), focus, np.zeros(size, np.int64)
+    )
 
 
 def test_batches_depend_on_the_step_alone_and_cover_all_noise_levels():
     windows = windows_of(np.zeros((10, 16, 3, 4, 4), np.float16))
     settings = TransformerSettings(batch=200)
-    one, again, other = (training_batch(windows, settings, step) for step in (3, 3, 4))
+    one, again, other = map(batches_of(windows, settings), (3, 3, 4))
     assert torch.equal(one.sigma, again.sigma)
     assert torch.equal(one.eps, again.eps)
     assert not torch.equal(one.eps, other.eps)
@@ -113,18 +139,31 @@ def test_batches_depend_on_the_step_alone_and_cover_all_noise_levels():
 
 def test_what_a_batch_is_told_has_the_shares_of_the_settings():
     settings = TransformerSettings(batch=4000)
-    batch = training_batch(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16)), settings, 0)
+    batch = batches_of(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16)), settings)(0)
     shares = np.bincount(batch.given.sum(dim=1).numpy(), minlength=3) / 4000
     assert shares == pytest.approx(settings.given, abs=0.03)
     assert batch.told.float().mean().item() == pytest.approx(0.9, abs=0.02)
-    still = training_batch(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16), acts=False), settings, 0)
+    still = batches_of(windows_of(np.zeros((10, 16, 3, 4, 4), np.float16), acts=False), settings)(0)
     assert not still.told.any()
+
+
+def test_every_environment_is_seen_as_often_and_what_matters_weighs_more():
+    latents = np.arange(100, dtype=np.float16).reshape(100, 1, 1, 1, 1) * np.ones((1, 16, 3, 4, 4), np.float16)
+    windows = windows_of(latents)
+    windows.env[::10], windows.focus[::10, 1, 2, 3] = 1, True
+    batch = batches_of(windows, TransformerSettings(batch=4000, object_weight=4.0))(0)
+    row = batch.z[:, 0, 0, 0, 0].long().numpy()
+    rare = row % 10 == 0
+    assert rare.mean() == pytest.approx(0.5, abs=0.03)
+    assert np.unique(row).size == 100
+    assert (batch.weight[rare, 1, 2, 3] == 5.0).all()
+    assert batch.weight.sum().item() == batch.weight.numel() + 4.0 * rare.sum()
 
 
 def test_training_learns_a_constant_clip(tmp_path):
     clip = np.random.default_rng(0).normal(size=(1, 16, 2, 4, 4)).astype(np.float16)
     settings = TransformerSettings(
-        steps=150, batch=8, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, given=(0.0, 1.0)
+        steps=300, batch=8, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, given=(0.0, 1.0)
     )
     train_transformer(windows_of(clip), tmp_path, settings)
     losses = [float(line.split(",")[1]) for line in (tmp_path / "transformer.csv").read_text().splitlines()]
@@ -137,16 +176,16 @@ def test_training_learns_what_actions_do(tmp_path):
     latents = np.repeat(rng.normal(size=(1, 16, 2, 4, 4)), 2, axis=0).astype(np.float16)
     latents[1, :, 1] *= -1
     actions = np.stack([np.full((4, 7), sign, np.float32) for sign in (1, -1)])
-    windows = Windows(latents, actions, np.array([True, True]))
+    windows = dataclasses.replace(windows_of(latents), actions=actions)
     settings = TransformerSettings(
         steps=200, batch=16, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, given=(0.0, 1.0), untold=0.0
     )
     model = train_transformer(windows, tmp_path, settings)
-    batch = training_batch(windows, TransformerSettings(batch=32, given=(0.0, 1.0), untold=0.0), 10_000)
+    batch = batches_of(windows, TransformerSettings(batch=32, given=(0.0, 1.0), untold=0.0))(10_000)
     with torch.no_grad():
-        right = flow_matching_loss(model, batch)
+        right = loss_of(model, batch)
         batch.actions.neg_()
-        wrong = flow_matching_loss(model, batch)
+        wrong = loss_of(model, batch)
     assert wrong > 1.5 * right
 
 

@@ -22,9 +22,10 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from worldmodel.training.clip_sets import ClipSet
+from worldmodel.training.gradients import Gradients
 from worldmodel.training.muon import muon_and_adam
 from worldmodel.training.precision import autocast
-from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
+from worldmodel.training.run import Ahead, TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
 TINY_AUTOENCODER = {
@@ -95,21 +96,27 @@ def train_autoencoder(
     described = {**_plain(settings), "data": fingerprint(*(each.video for each in sets))}
     described["start"] = "" if start is None else fingerprint_of(start)
     run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "muon": muon, "adam": adam})
-    # A graph for each stage: shapes that vary within one graph do not compile.
-    loss_of = torch.compile(_losses, dynamic=False)
+    # Compiled once for each stage: shapes that vary within one graph do not compile. On a GPU it takes minutes.
+    losses_of = _losses if torch.device(device).type == "cuda" else torch.compile(_losses, dynamic=False)
+
+    def losses(inputs: Sequence[Tensor]) -> list[Tensor]:
+        with autocast(device):
+            reconstruction, kl = losses_of(vae, *inputs)
+        return [reconstruction + settings.kl_weight * kl, reconstruction, kl]
+
+    gradients = Gradients(losses, vae, device)
+    batches = Ahead(lambda step: _batch(sets, _stage_at(settings.stages, step), settings, step), run.first, total)
     for step in run.steps():
         stage = _stage_at(settings.stages, step)
-        clips, weight = (part.to(device) for part in _batch(sets, stage, settings, step))
+        clips, masks = batches(step)
+        clips, weight = _weighted(clips.to(device), masks.to(device), settings.object_weight)
         rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
         noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
-        with autocast(device):
-            reconstruction, kl = loss_of(vae, clips, weight, noise.to(device))
-        (reconstruction + settings.kl_weight * kl).backward()
+        _, reconstruction, kl = gradients([clips, weight, noise.to(device)])
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         muon.step()
         adam.step()
-        vae.zero_grad()
         if step % LOG_STEPS == 0:
             run.log(step, frames=stage.frames, error=reconstruction.item(), kl=kl.item())
     return vae
@@ -127,7 +134,7 @@ def _losses(vae: AutoencoderKLWan, clips: Tensor, weight: Tensor, noise: Tensor)
 
 
 def _batch(sets: Sequence[ClipSet], stage: Stage, settings: AutoencoderSettings, step: int) -> tuple[Tensor, Tensor]:
-    """Clips (B, 3, T, H, W) in [-1, 1] around what matters and their pixel weights (B, 1, T, H, W)."""
+    """Clips (B, T, H, W, 3) uint8 around what matters and where that is (B, T, H, W)."""
     rng = np.random.default_rng((settings.seed, step))
     clips = np.empty((stage.batch, stage.frames, stage.height, stage.width, 3), np.uint8)
     masks = np.empty(clips.shape[:-1], bool)
@@ -143,9 +150,14 @@ def _batch(sets: Sequence[ClipSet], stage: Stage, settings: AutoencoderSettings,
         window = np.s_[index, start : start + stage.frames, top : top + stage.height, left : left + stage.width]
         flip = -1 if rng.random() < 0.5 else 1
         clips[row], masks[row] = video[window][:, :, ::flip], mask[window][:, :, ::flip]
-    x = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
-    near = F.max_pool3d(torch.from_numpy(masks)[:, None].float(), (1, 3, 3), stride=1, padding=(0, 1, 1))
-    return x.contiguous(memory_format=torch.channels_last_3d), 1.0 + settings.object_weight * near
+    return torch.from_numpy(clips), torch.from_numpy(masks)
+
+
+def _weighted(clips: Tensor, masks: Tensor, object_weight: float) -> tuple[Tensor, Tensor]:
+    """Clips (B, 3, T, H, W) in [-1, 1] and their pixel weights (B, 1, T, H, W)."""
+    x = clips.permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+    near = F.max_pool3d(masks[:, None].float(), (1, 3, 3), stride=1, padding=(0, 1, 1))
+    return x.contiguous(memory_format=torch.channels_last_3d), 1.0 + object_weight * near
 
 
 def _crop_corner(focus: np.ndarray, stage: Stage, rng: np.random.Generator) -> tuple[int, int]:

@@ -42,9 +42,9 @@ LARGE = {"ball_radius": 0.04, **WIDE}
 
 # Grasps that succeed and grasps that fail are as many; drops meet another gravity in one clip of eight.
 EMBEDDED = (
-    Source("agent", "graph-traversal", 2000, policies=BALL, num_frames=49, options={"task": "agent", **LARGE}),
-    Source("flood", "graph-traversal", 600, options={"task": "flood", **WIDE}),
-    Source("maze", "maze", 2000, policies=BALL, num_frames=49),
+    Source("agent", "graph-traversal", 6000, policies=BALL, num_frames=49, options={"task": "agent", **LARGE}),
+    Source("flood", "graph-traversal", 1200, options={"task": "flood", **WIDE}),
+    Source("maze", "maze", 6000, policies=BALL, num_frames=49),
     Source("grasp_success", "grasp", 1600),
     Source("grasp_failure", "grasp", 1050, seed=2250, policies=NAMED_FAILURES),
     Source("grasp_perturbed", "grasp", 1600, seed=3250, policies=("perturbed", "random")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from worldmodel.training.run import fingerprint
 from worldmodel.training.whole_clip import encode_clip
 
 SHARD = 500  # clips in a file; an interrupted run loses at most one
-BATCH = 10
+BATCH, GPU_BATCH = 10, 50  # clips that are encoded together
 
 
 Encode = Callable[[np.ndarray], np.ndarray]  # clips (B, T, H, W, 3) uint8 -> latents (B, C, T', H', W') float16
@@ -32,15 +33,19 @@ class Stretch:
 
     Attributes:
         name: of the set and the frame.
+        env: that recorded it.
         latents: (N, C, T', H', W') float16.
         video: (N, T, H, W, 3) uint8.
+        focus: (N, T, H, W) bool, objects and whatever else has moved.
         actions: (N, T - 1, A) in units of ``spec``; None where nothing acts.
         spec: of the actions.
     """
 
     name: str
+    env: str
     latents: np.ndarray
     video: np.ndarray
+    focus: np.ndarray
     actions: np.ndarray | None
     spec: ActionSpec | None
 
@@ -53,15 +58,19 @@ class Windows:
         latents: (N, z, T', H/8, W/8) float16.
         actions: (N, T - 1, A) float32, the model's numbers; 0 where nothing acts.
         acts: (N,) bool, whether something does.
+        focus: (N, T', H/8, W/8) bool, which latents have objects, or something that has moved, under them.
+        env: (N,) int64, a number for each environment.
     """
 
     latents: np.ndarray
     actions: np.ndarray
     acts: np.ndarray
+    focus: np.ndarray
+    env: np.ndarray
 
 
 def encode_sets(
-    encode: Encode, source: str, sets: Sequence[ClipSet], out: Path, *, frames: int, stride: int
+    encode: Encode, source: str, sets: Sequence[ClipSet], out: Path, *, frames: int, stride: int, batch: int = BATCH
 ) -> list[Stretch]:
     """Latents of windows of ``frames`` frames that begin every ``stride`` frames of every clip.
 
@@ -75,6 +84,7 @@ def encode_sets(
         out: folder of the shards.
         frames: of a window.
         stride: frames between the beginnings of two windows.
+        batch: windows that are encoded together.
 
     Raises:
         ValueError: ``out`` holds latents of other clips or another autoencoder.
@@ -82,20 +92,20 @@ def encode_sets(
     _check_source(fingerprint(*(each.video for each in sets), np.array((frames, stride))) + source, out)
     cuts = [cut for each in sets for cut in _cuts(each, frames, stride)]
     stretches = []
-    with tqdm(total=sum(len(video) for _, _, video, _ in cuts), desc="encoding", unit="clip") as progress:
-        for each, name, video, actions in cuts:
-            shards = [
-                _shard(out / f"{name}_{first:06d}.npy", video[first : first + SHARD], encode, progress.update)
-                for first in range(0, len(video), SHARD)
-            ]
-            stretches.append(Stretch(name, np.concatenate(shards), video, actions, each.spec))
+    with tqdm(total=sum(len(cut.video) for cut in cuts), desc="encoding", unit="clip") as progress:
+        for cut in cuts:
+            shards = []
+            for first in range(0, len(cut.video), SHARD):
+                path, clips = out / f"{cut.name}_{first:06d}.npy", cut.video[first : first + SHARD]
+                shards.append(_shard(path, clips, encode, batch, progress.update))
+            stretches.append(dataclasses.replace(cut, latents=np.concatenate(shards)))
     return stretches
 
 
 def raw_encoder(vae: AutoencoderKLWan, device: str = "cpu") -> Encode:
     """Latents as the autoencoder makes them, not normalised, from whole clips."""
     vae = vae.to(device).eval()
-    moments_of = torch.compile(encode_clip, dynamic=False)
+    moments_of = torch.compile(encode_clip, dynamic=False) if torch.device(device).type == "cpu" else encode_clip
 
     def encode(clips: np.ndarray) -> np.ndarray:
         with torch.no_grad(), autocast(device):
@@ -115,7 +125,26 @@ def as_windows(stretches: Sequence[Stretch], domains: Sequence[Domain], action_d
         else:
             actions.append(domain_of(each.spec, domains).numbers(each.actions, action_dim))
     acts = np.concatenate([np.full(len(each.video), each.actions is not None) for each in stretches])
-    return Windows(np.concatenate([each.latents for each in stretches]), np.concatenate(actions), acts)
+    envs = sorted({each.env for each in stretches})
+    env = np.concatenate([np.full(len(each.video), envs.index(each.env)) for each in stretches])
+    focus = np.concatenate([pooled(each.focus, each.latents.shape[2:]) for each in stretches])
+    return Windows(np.concatenate([each.latents for each in stretches]), np.concatenate(actions), acts, focus, env)
+
+
+def pooled(focus: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Which latents (N, T', H', W') have a marked pixel under them: the first has one frame, the others all as many.
+
+    Args:
+        focus: (N, T, H, W) bool.
+        size: T', H' and W'.
+    """
+    times, height, width = size
+    count, frames = focus.shape[:2]
+    blocks = focus.reshape(count, frames, height, focus.shape[2] // height, width, focus.shape[3] // width)
+    # Rows first: both axes at once take ten times as long.
+    cells: np.ndarray = np.any(np.any(blocks, axis=3), axis=4)
+    later = cells[:, 1:].reshape(count, times - 1, (frames - 1) // max(1, times - 1), height, width)
+    return np.concatenate([cells[:, :1], np.any(later, axis=2)], axis=1)
 
 
 def statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
@@ -124,24 +153,38 @@ def statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
     return sample.mean(axis=(0, 2, 3, 4)).tolist(), sample.std(axis=(0, 2, 3, 4)).tolist()
 
 
-def _cuts(each: ClipSet, frames: int, stride: int) -> Iterator[tuple[ClipSet, str, np.ndarray, np.ndarray | None]]:
-    """Name, video and actions of every window of a set."""
+def normalised(latents: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Raw latents (N, z, T, H, W) with mean 0 and standard deviation 1 in each channel, float16."""
+    scale = (-1, 1, 1, 1)
+    shift, width = np.reshape(mean, scale).astype(np.float32), np.reshape(std, scale).astype(np.float32)
+    result = np.empty_like(latents)
+    for raw, out in zip(latents, result, strict=True):  # one by one: all of them at once would need twice the memory
+        out[:] = (raw - shift) / width
+    return result
+
+
+def _cuts(each: ClipSet, frames: int, stride: int) -> Iterator[Stretch]:
+    """Every stretch of a set, without latents yet."""
+    none = np.empty(0, np.float16)
     for start in range(0, each.video.shape[1] - frames + 1, stride):
-        name, video = f"{each.name}_{start:04d}", each.video[:, start : start + frames]
+        name, window = f"{each.name}_{start:04d}", np.s_[:, start : start + frames]
+        video, focus = each.video[window], each.focus[window]
         if each.actions is None:
-            yield each, name, video, None
-            yield each, f"{name}_mirrored", video[..., ::-1, :], None
+            yield Stretch(name, each.env, none, video, focus, None, each.spec)
+            mirrored = video[..., ::-1, :], focus[..., ::-1]
+            yield Stretch(f"{name}_mirrored", each.env, none, *mirrored, None, each.spec)
         else:
-            yield each, name, video, each.actions[:, start : start + frames - 1]
+            actions = each.actions[:, start : start + frames - 1]
+            yield Stretch(name, each.env, none, video, focus, actions, each.spec)
 
 
-def _shard(path: Path, clips: np.ndarray, encode: Encode, advance: Callable[[int], object]) -> np.ndarray:
+def _shard(path: Path, clips: np.ndarray, encode: Encode, batch: int, advance: Callable[[int], object]) -> np.ndarray:
     if path.exists():
         advance(len(clips))
         return np.load(path)
     parts = []
-    for start in range(0, len(clips), BATCH):
-        parts.append(encode(clips[start : start + BATCH]))
+    for start in range(0, len(clips), batch):
+        parts.append(encode(clips[start : start + batch]))
         advance(len(parts[-1]))
     latents = np.concatenate(parts)
     partial = path.with_suffix(".partial")

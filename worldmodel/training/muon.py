@@ -1,11 +1,13 @@
 """Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
 PyTorch's own takes flat matrices only and iterates in bfloat16, which is slow on processors without it. This one takes
-convolutions as the matrices (outputs, inputs x taps) that they are, and computes in the precision of the weights.
+convolutions as the matrices (outputs, inputs x taps) that they are, computes in the precision of the weights, and takes
+all matrices of one shape together: one by one, a GPU would wait for a hundred small products.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -36,42 +38,52 @@ class Muon(torch.optim.Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                gradient, state = weight.grad.flatten(1), self.state[weight]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(gradient)
-                momentum = state["momentum"]
-                momentum.lerp_(gradient, 1.0 - group["momentum"])
-                update = orthogonal(gradient.lerp(momentum, group["momentum"]))
-                weight.add_(update.view(weight.shape), alpha=-group["lr"] * AS_ADAM * max(update.shape) ** 0.5)
+                if weight.grad is not None:
+                    alike[weight.shape].append((weight, weight.grad.flatten(1)))
+            for shape, pairs in alike.items():
+                weights, gradients = [weight for weight, _ in pairs], [gradient for _, gradient in pairs]
+                momenta = [self._momentum(*pair) for pair in pairs]
+                torch._foreach_lerp_(momenta, gradients, 1.0 - group["momentum"])
+                nesterov = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                updates = orthogonal(torch.stack(list(nesterov)))
+                size = -group["lr"] * AS_ADAM * max(updates.shape[1:]) ** 0.5
+                torch._foreach_add_(weights, [update.reshape(shape) for update in updates], alpha=size)
         return loss
 
+    def _momentum(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        state = self.state[weight]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(gradient)
+        momentum: Tensor = state["momentum"]
+        return momentum
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix (R, C) with orthonormal rows or columns, about: singular values end between 0.7 and 1.2.
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest matrices (N, R, C) with orthonormal rows or columns, about: singular values end from 0.7 to 1.2.
 
     Each iteration multiplies X from the left by P = a + b G + c G^2 with G = X X^T, and P commutes with G. So G becomes
     P G P, and the long side of X is needed at the ends only.
     """
-    wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = wide / (wide.norm() + 1e-7)
-    gram = x @ x.T
+    tall = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if tall else matrices
+    x = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    gram = x @ x.mT
     product = factor = _polynomial(gram)
     for _ in range(ITERATIONS - 1):
         gram = factor @ gram @ factor
         factor = _polynomial(gram)
         product = factor @ product
     x = product @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    return x.mT if tall else x
 
 
 def _polynomial(gram: Tensor) -> Tensor:
     """a + b G + c G^2."""
     a, b, c = COEFFICIENTS
-    result = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-    result.diagonal().add_(a)
+    result = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    result.diagonal(dim1=1, dim2=2).add_(a)
     return result
 
 

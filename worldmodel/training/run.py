@@ -8,10 +8,11 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from tqdm.auto import tqdm
 from worldmodel.progress import hidden_unless
 
 CHECKPOINT_SECONDS = 180.0
+AHEAD = 4  # steps
+
+T = TypeVar("T")
 
 
 class Stateful(Protocol):
@@ -103,6 +107,29 @@ class TrainingRun:
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         self._interrupted = True
+
+
+class Ahead(Generic[T]):
+    """What the next steps learn from, made by other threads while this one learns.
+
+    Args:
+        make: what a step learns from.
+        first, total: the first step, and the one after the last.
+    """
+
+    def __init__(self, make: Callable[[int], T], first: int, total: int) -> None:
+        self._make, self._total = make, total
+        self._pool = ThreadPoolExecutor(AHEAD)
+        self._waiting = {step: self._pool.submit(make, step) for step in range(first, min(first + AHEAD, total))}
+
+    def __call__(self, step: int) -> T:
+        """That of one step; steps are asked for in their order."""
+        made = self._waiting.pop(step).result()
+        if step + AHEAD < self._total:
+            self._waiting[step + AHEAD] = self._pool.submit(self._make, step + AHEAD)
+        elif not self._waiting:
+            self._pool.shutdown()
+        return made
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -11,17 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import diffusers
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.domains import check_room
 from worldmodel.backends.recipe import Recipe, check_size
-from worldmodel.training.autoencoder import AutoencoderSettings, train_autoencoder
+from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
 from worldmodel.training.card import write_card
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
-from worldmodel.training.latents import as_windows, encode_sets, raw_encoder, statistics
+from worldmodel.training.latents import (
+    BATCH,
+    GPU_BATCH,
+    as_windows,
+    encode_sets,
+    normalised,
+    raw_encoder,
+    statistics,
+)
 from worldmodel.training.run import fingerprint_of
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
@@ -68,6 +75,27 @@ class TinySettings:
         return dataclasses.replace(self, autoencoder=autoencoder, transformer=transformer)
 
 
+# The run that made the embedded model: seven minutes of one H100, half a day of two CPU cores.
+ON_GPU = TinySettings(
+    AutoencoderSettings(
+        stages=(
+            Stage(frames=1, height=32, width=32, batch=256, steps=450),
+            Stage(frames=9, height=64, width=32, batch=32, steps=850),
+            Stage(frames=17, height=64, width=64, batch=16, steps=2700),
+        )
+    ),
+    TransformerSettings(steps=14700, batch=256),
+    stride=8,
+)
+# An hour and a half of two CPU cores.
+ON_CPU = TinySettings()
+
+
+def usual_settings(device: str | None = None) -> TinySettings:
+    """The run that suits a torch device; a CUDA device if there is one, by default."""
+    return ON_CPU if torch.device(_device(device)).type == "cpu" else ON_GPU
+
+
 def train_from_stores(
     data: Path, out: Path, device: str | None = None, settings: TinySettings | None = None, start: Path | None = None
 ) -> Path:
@@ -79,14 +107,13 @@ def train_from_stores(
         data: the store or stores.
         out: folder of checkpoints, logs and the finished pipeline with its card.
         device: torch device; a CUDA device if there is one, by default.
-        settings: of the run.
+        settings: of the run; those that suit the device if None.
         start: pipeline folder to go on from; from nothing if None.
 
     Raises:
         ValueError: the clips do not fit the settings, or ``out`` holds something else.
     """
-    settings = settings or TinySettings()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    settings, device = settings or usual_settings(device), _device(device)
     sets = read_clip_sets(data)
     before = None if start is None else Cosmos25Backend.from_folder(start)
     recipe = _recipe(sets, settings, None if before is None else before.recipe)
@@ -107,15 +134,15 @@ def train_tiny(
 ) -> Path:
     """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
-    cut = {"frames": settings.frames, "stride": settings.stride}
+    batch = BATCH if torch.device(device).type == "cpu" else GPU_BATCH
+    cut = {"frames": settings.frames, "stride": settings.stride, "batch": batch}
     stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
     windows = as_windows(stretches, recipe.domains, ACTION_DIM)
     mean, std = statistics(windows.latents)
     vae.register_to_config(latents_mean=mean, latents_std=std)
-    scale = (1, -1, 1, 1, 1)
-    latents = (windows.latents - np.reshape(mean, scale)) / np.reshape(std, scale)
-    windows = dataclasses.replace(windows, latents=latents.astype(np.float16))
+    windows = dataclasses.replace(windows, latents=normalised(windows.latents, mean, std))
     before = None if start is None else start.transformer
     transformer = train_transformer(windows, out, settings.transformer, device, before)
     return save_pipeline(out / "pipeline", transformer, vae, recipe)
@@ -145,6 +172,10 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (folder / "worldmodel.json").write_text(json.dumps(recipe.to_json(), indent=2) + "\n")
     return folder
+
+
+def _device(device: str | None) -> str:
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None) -> Recipe:
@@ -192,7 +223,7 @@ def _facts(
             for each in sets
         ),
         "command": f"`{command}`" if start is None else f"`{command} --start {start.name}`",
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{os.cpu_count()} CPU cores",
+        "device": f"{os.cpu_count()} CPU cores" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(),
         "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
         "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",

@@ -2,7 +2,8 @@
 
 Flow matching as Cosmos-Predict2.5 does it: the first latent frames are given clean, a mask channel says so, and the
 timestep is sigma itself. With x = (1 - sigma) z + sigma eps the network learns the velocity v = eps - z on the other
-frames. What it is told varies from sample to sample, so that one network serves them all: one given latent frame, two
+frames, above all where things are or move: most of a picture stays as it was given, and a ball is one latent of 64.
+What it is told varies from sample to sample, so that one network serves them all: one given latent frame, two
 (a moving start), or none; actions, or nothing of them. The last of each are what guidance compares with.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from worldmodel.backends.cosmos25_action_network import ACTIONS_PER_LATENT, ActionCosmosTransformer3DModel
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
+from worldmodel.backends.running import Running
+from worldmodel.training.gradients import Gradients
 from worldmodel.training.latents import Windows
 from worldmodel.training.muon import muon_and_adam
 from worldmodel.training.precision import autocast
@@ -61,6 +65,7 @@ class TransformerSettings:
     sigma_shift: float = 2.0  # training noise levels: shift u / (1 + (shift - 1) u), u uniform
     given: tuple[float, ...] = (0.05, 0.7, 0.25)  # share of samples with 0, 1, 2 given latent frames
     untold: float = 0.1  # share of samples with actions that are not told them
+    object_weight: float = 4.0  # extra weight of latents on objects and what moves
     ema_decay: float = 0.999
     seed: int = 0
 
@@ -76,6 +81,7 @@ class Batch:
         given: (B, T) bool, latent frames that are given.
         actions: (B, 4 (T - 1), A) the model's numbers.
         told: (B,) bool, whether the network is told them.
+        weight: (B, T, H, W) of the errors.
     """
 
     z: Tensor
@@ -84,10 +90,12 @@ class Batch:
     given: Tensor
     actions: Tensor
     told: Tensor
+    weight: Tensor
 
-    def to(self, device: str) -> Batch:
-        """The same on a device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of them, in their order."""
+        return [getattr(self, each.name) for each in dataclasses.fields(self)]
 
 
 def train_transformer(
@@ -111,67 +119,85 @@ def train_transformer(
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     muon, adam = muon_and_adam(model, ENDS)
-    described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions)}
+    described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions, windows.focus)}
     described["given"] = list(settings.given)
     described["start"] = "" if start is None else fingerprint_of(start)
     parts = {"model": model, "average": average, "muon": muon, "adam": adam}
     run = TrainingRun(out, "transformer", described, settings.steps, parts)
-    loss_of = torch.compile(flow_matching_loss, dynamic=False)
-    recent: list[float] = []
+    network = CosmosNetwork(model, Running(compile=True))
+
+    def losses(inputs: Sequence[Tensor]) -> list[Tensor]:
+        with autocast(device):
+            return [flow_matching_loss(network, Batch(*inputs))]
+
+    gradients = Gradients(losses, model, device)
+    batches = batches_of(windows, settings, device)
+    recent: list[Tensor] = []
     for step in run.steps():
-        batch = training_batch(windows, settings, step).to(device)
+        loss = gradients(batches(step).tensors)
         rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
         muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
-        with autocast(device):
-            loss = loss_of(model, batch)
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         muon.step()
         adam.step()
-        model.zero_grad()
         average.update_parameters(model)
-        recent.append(loss.item())
+        recent.append(loss)
         if (step + 1) % LOG_STEPS == 0:
-            run.log(step, loss=float(np.mean(recent)))
+            run.log(step, loss=torch.cat(recent).mean().item())
             recent.clear()
     averaged: ActionCosmosTransformer3DModel = average.module  # type: ignore[assignment]  # AveragedModel forgets
     return averaged
 
 
-def flow_matching_loss(model: ActionCosmosTransformer3DModel, batch: Batch) -> Tensor:
-    """Mean squared velocity error on the latent frames that are not given."""
+def flow_matching_loss(network: CosmosNetwork, batch: Batch) -> Tensor:
+    """Weighted mean of the squared velocity error on the latent frames that are not given."""
     level, given = batch.sigma.view(-1, 1, 1, 1, 1), batch.given[:, None, :, None, None]
     x = torch.where(given, batch.z, (1.0 - level) * batch.z + level * batch.eps)
     mask = given.to(x.dtype).expand_as(x[:, :1])
-    embedded = model.embed_actions(batch.actions, given=0)
+    embedded = network.transformer.embed_actions(batch.actions, given=0)
     heard = (batch.told[:, None] & ~batch.given)[..., None].to(embedded.sinusoid.dtype)
     actions = ActionEmbedding(embedded.sinusoid * heard, embedded.modulation * heard)
-    v = CosmosNetwork(model)(torch.cat([x, mask], dim=1), batch.sigma[:, None], None, actions)
-    error = (v.float() - (batch.eps - batch.z)).square()
-    free = (~given).expand_as(error)
-    return (error * free).sum() / free.sum()
+    v = network(torch.cat([x, mask], dim=1), batch.sigma[:, None], None, actions)
+    error = (v.float() - (batch.eps - batch.z)).square().mean(dim=1)
+    weight = batch.weight * ~batch.given[:, :, None, None]
+    return (error * weight).sum() / weight.sum()
 
 
-def training_batch(windows: Windows, settings: TransformerSettings, step: int) -> Batch:
-    """What one step learns from; the same for the same step."""
-    rng = np.random.default_rng((settings.seed, step))
-    rows, size = rng.integers(len(windows.latents), size=settings.batch), settings.batch
-    z = torch.from_numpy(windows.latents[rows]).float()
-    # Stratified levels: one in each of B equal parts of [0, 1].
-    u = (rng.permutation(size) + rng.random(size)) / size
-    sigma = settings.sigma_shift * u / (1.0 + (settings.sigma_shift - 1.0) * u)
-    eps = rng.standard_normal(z.shape, dtype=np.float32)
-    # At least one latent frame is left to be learned.
-    known = np.minimum(rng.choice(len(settings.given), size=size, p=settings.given), z.shape[2] - 1)
-    told = windows.acts[rows] & (rng.random(size) >= settings.untold)
-    return Batch(
-        z,
-        torch.from_numpy(sigma).float(),
-        torch.from_numpy(eps),
-        torch.from_numpy(np.arange(z.shape[2]) < known[:, None]),
-        torch.from_numpy(windows.actions[rows]),
-        torch.from_numpy(told),
+def batches_of(windows: Windows, settings: TransformerSettings, device: str = "cpu") -> Callable[[int], Batch]:
+    """What each step learns from, made on the device; the same for the same step.
+
+    Windows of one environment are drawn as often as those of another.
+    """
+    latents, actions, acts, focus, env = (
+        torch.from_numpy(each).to(device)
+        for each in (windows.latents, windows.actions, windows.acts, windows.focus, windows.env)
     )
+    sizes = torch.bincount(env)
+    order, first = env.argsort(stable=True), sizes.cumsum(0) - sizes
+    shares = torch.tensor(settings.given, device=device)
+    size, times = settings.batch, latents.shape[2]
+    frames = torch.arange(times, device=device)
+    generator = torch.Generator(device)
+
+    def uniform() -> Tensor:
+        return torch.rand(size, generator=generator, device=device)
+
+    def batch_of(step: int) -> Batch:
+        generator.manual_seed(int(np.random.SeedSequence((settings.seed, step)).generate_state(1)[0]))
+        chosen = (uniform() * len(sizes)).long()
+        rows = order[first[chosen] + (uniform() * sizes[chosen]).long()]
+        z = latents[rows].float()
+        # Stratified levels: one in each of B equal parts of [0, 1].
+        u = (torch.randperm(size, generator=generator, device=device) + uniform()) / size
+        sigma = settings.sigma_shift * u / (1.0 + (settings.sigma_shift - 1.0) * u)
+        eps = torch.randn(z.shape, generator=generator, device=device)
+        # At least one latent frame is left to be learned.
+        known = torch.multinomial(shares, size, replacement=True, generator=generator).clamp(max=times - 1)
+        told = acts[rows] & (uniform() >= settings.untold)
+        weight = 1.0 + settings.object_weight * focus[rows]
+        return Batch(z, sigma, eps, frames < known[:, None], actions[rows], told, weight)
+
+    return batch_of
 
 
 def new_transformer(start: torch.nn.Module | None = None) -> ActionCosmosTransformer3DModel:

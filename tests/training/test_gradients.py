@@ -1,0 +1,67 @@
+"""Gradients are those of the first loss, recorded or not."""
+
+import pytest
+import torch
+from torch import nn
+
+from worldmodel.training.gradients import Gradients
+
+
+def replayed_as_is(run):
+    """What a CUDA graph does, on a CPU: the same tensors are written again."""
+    out = run()
+    held = {}
+
+    def replay():
+        parameters = list(replay.module.parameters())
+        grads = held.setdefault("grads", [each.grad for each in parameters])
+        out.copy_(run())
+        for parameter, own in zip(parameters, grads, strict=True):
+            if own is not None:
+                own.copy_(parameter.grad)
+
+    return replay, out
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_they_are_of_the_first_loss_and_replace_those_that_were_there(recorded):
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"used": nn.Linear(3, 2), "idle": nn.Linear(3, 2)})
+
+    def losses(inputs):
+        x, y = inputs
+        error = module["used"](x) - y
+        return [error.square().mean(), error.abs().mean()]
+
+    def record(run):
+        replay, out = replayed_as_is(run)
+        replay.module = module
+        return replay, out
+
+    gradients = Gradients(losses, module, "cpu", record if recorded else None)
+    for size in (4, 4, 6, 4):
+        inputs = torch.randn(size, 3), torch.randn(size, 2)
+        found = gradients(inputs)
+        expected = losses(inputs)
+        torch.testing.assert_close(found, torch.stack(expected).detach())
+        wanted = torch.autograd.grad(expected[0], list(module["used"].parameters()))
+        torch.testing.assert_close([each.grad for each in module["used"].parameters()], list(wanted))
+        assert module["idle"].weight.grad is None
+
+
+@pytest.mark.gpu
+def test_a_recorded_graph_gives_the_gradients_of_the_plain_pass():
+    torch.manual_seed(0)
+    module = nn.Linear(8, 8).to("cuda")
+
+    def losses(inputs):
+        return [(module(inputs[0]) - inputs[1]).square().mean()]
+
+    gradients = Gradients(losses, module, "cuda")
+    for size in (4, 4, 6, 4):
+        inputs = [torch.randn(size, 8, device="cuda") for _ in range(2)]
+        found = gradients(inputs)
+        expected = losses(inputs)[0]
+        torch.testing.assert_close(found[0], expected.detach())
+        wanted = torch.autograd.grad(expected, list(module.parameters()))
+        torch.testing.assert_close([each.grad for each in module.parameters()], list(wanted))

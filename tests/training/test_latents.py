@@ -1,0 +1,34 @@
+"""Which latents have something under them, and latents of unit scale."""
+
+import numpy as np
+import pytest
+
+from worldmodel.training.latents import as_windows, encode_sets, normalised, pooled
+
+
+def test_a_latent_is_marked_where_one_of_its_pixels_is():
+    focus = np.zeros((1, 9, 32, 16), bool)
+    focus[0, 0, 31, 0] = focus[0, 4, 0, 15] = focus[0, 5, 8, 0] = True
+    found = pooled(focus, (3, 4, 2))
+    assert np.argwhere(found).tolist() == [[0, 0, 3, 0], [0, 1, 0, 1], [0, 2, 1, 0]]
+
+
+def test_windows_keep_what_belongs_together(tmp_path, clip_set):
+    def encode(clips):
+        return clips.mean(axis=-1)[:, None, ::4, ::8, ::8].astype(np.float16)
+
+    stretches = encode_sets(encode, "", [clip_set], tmp_path, frames=5, stride=4)
+    plain, mirrored = stretches
+    assert np.array_equal(mirrored.focus, plain.focus[..., ::-1])
+    windows = as_windows(stretches, (), 7)
+    assert windows.latents.shape == (6, 1, 2, 2, 2)
+    assert np.array_equal(windows.focus[:3], windows.focus[3:, ..., ::-1])
+    assert not windows.acts.any() and not windows.env.any()
+
+
+def test_normalised_latents_have_no_mean_and_unit_scale():
+    raw = (np.random.default_rng(0).normal(size=(50, 2, 3, 4, 4)) * 3 + 5).astype(np.float16)
+    mean, std = raw.astype(float).mean(axis=(0, 2, 3, 4)), raw.astype(float).std(axis=(0, 2, 3, 4))
+    found = normalised(raw, mean.tolist(), std.tolist()).astype(float)
+    assert found.mean(axis=(0, 2, 3, 4)) == pytest.approx(0.0, abs=1e-2)
+    assert found.std(axis=(0, 2, 3, 4)) == pytest.approx(1.0, abs=1e-2)
