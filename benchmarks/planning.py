@@ -17,6 +17,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 import worldmodel.envs  # noqa: F401
 from worldmodel.backends.domains import matched
@@ -91,7 +92,7 @@ def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int]
 
 
 def main() -> None:
-    """Print the table and write the JSON file after every scene."""
+    """Read the arguments and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("env", choices=sorted(ENVS))
     parser.add_argument("--scenes", type=int, default=100)
@@ -100,8 +101,15 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--methods", nargs="*", default=None)
+    parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
+    with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print the table and write the JSON file after every scene."""
     name, options = ENVS[arguments.env]
     env: Any = gym.make(name, image_size=64, disable_env_checker=True, **options).unwrapped
     env.reset(seed=FIRST)

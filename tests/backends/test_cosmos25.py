@@ -162,6 +162,15 @@ def test_malformed_settings_are_named(copy):
         Cosmos25Backend.from_folder(copy)
 
 
+def test_weights_that_the_card_does_not_describe_are_refused(copy, backend):
+    card = copy / "README.md"
+    card.write_text(f"# mine\n\n- weights: SHA-256 `{backend.weights_hash}`\n")
+    assert Cosmos25Backend.from_folder(copy).weights_hash == backend.weights_hash
+    card.write_text(f"# mine\n\n- weights: SHA-256 `{'0' * 64}`\n")
+    with pytest.raises(ValueError, match=r"got weights of SHA-256 .* expected 000000000000\.\.\., which README.md"):
+        Cosmos25Backend.from_folder(copy)
+
+
 def test_other_weights_have_another_hash(copy, pipeline_folder, backend):
     assert Cosmos25Backend.from_folder(copy).weights_hash == backend.weights_hash
     shutil.copy(copy / "vae" / "diffusion_pytorch_model.safetensors", copy / "vae" / "extra.safetensors")

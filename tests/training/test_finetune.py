@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
@@ -91,9 +92,13 @@ def test_a_fine_tuned_model_rolls_out_and_only_its_transformer_is_new(data, robo
 def test_a_model_without_actions_learns_from_the_pictures_of_clips_that_have_some(
     data, pipeline_folder, tmp_path, capsys
 ):
-    folder = finetune_from_folder(data / "maze", pipeline_folder, tmp_path / "out", "cpu", SHORT)
+    start = shutil.copytree(pipeline_folder, tmp_path / "start")
+    weights = worldmodel.load(start, device="cpu").backend.weights_hash
+    (start / "README.md").write_text(f"- weights: SHA-256 `{weights}`\n")
+    folder = finetune_from_folder(data / "maze", start, tmp_path / "out", "cpu", SHORT)
     assert "takes no actions" in capsys.readouterr().out
     assert worldmodel.load(folder, device="cpu").backend.action_spec is None
+    assert not (folder / "README.md").exists(), "that card is about other weights"
 
 
 def test_training_lowers_the_loss_of_a_single_clip(data, robot_folder, tmp_path):

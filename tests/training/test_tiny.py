@@ -5,6 +5,7 @@ import json
 import pytest
 
 import worldmodel
+from worldmodel.backends.pipeline_folder import stated_hash
 from worldmodel.collect import collect
 from worldmodel.storage import read_videos
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage
@@ -36,6 +37,7 @@ def test_training_ends_in_a_pipeline_that_rolls_out(data, tmp_path):
     assert "5 frames of 32 x 32 pixels" in card
 
     weights = model.backend.weights_hash
+    assert stated_hash(folder) == weights
     again = train_from_stores(data.path, tmp_path / "out", "cpu", SETTINGS)
     assert worldmodel.load(again, device="cpu").backend.weights_hash == weights
 

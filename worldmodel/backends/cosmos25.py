@@ -24,7 +24,7 @@ from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.backends.domains import choose
 from worldmodel.backends.memory_format import use_channels_last
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import check_card, load_component, read_json, weight_files, weights_hash
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.recipe import Recipe as Recipe
 from worldmodel.backends.running import Running, fit_clips
@@ -164,6 +164,7 @@ class Cosmos25Backend:
             recipe,
         )
         backend.weights_hash = weights_hash(files)
+        check_card(folder, backend.weights_hash)
         return backend
 
     def sigmas(self, steps: int) -> np.ndarray:

@@ -1,14 +1,18 @@
-"""Reading a diffusers pipeline folder: what is in it, whether it is whole, and its hash."""
+"""Reading a diffusers pipeline folder: what is in it, whether it is whole, its hash, and whether its card knows it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+
+CARD = "README.md"
+STATED = re.compile(r"^- weights: SHA-256 `([0-9a-f]{64})`$", re.MULTILINE)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -72,3 +76,24 @@ def weights_hash(files: list[Path]) -> str:
             while block := stream.read(1 << 24):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def stated_hash(folder: Path) -> str | None:
+    """The hash of the weights that the folder's card is about; None without a card, or one that says none."""
+    card = folder / CARD
+    found = STATED.search(card.read_text()) if card.is_file() else None
+    return found[1] if found else None
+
+
+def check_card(folder: Path, found: str) -> None:
+    """Refuse weights whose hash is not the one that the folder's card states.
+
+    Raises:
+        ValueError: so.
+    """
+    stated = stated_hash(folder)
+    if stated is not None and stated != found:
+        raise ValueError(
+            f"{folder}: got weights of SHA-256 {found[:12]}..., expected {stated[:12]}..., which {CARD} describes; "
+            f"fetch them again, or delete {CARD} if they are your own"
+        )

@@ -6,7 +6,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from worldmodel.backends.cosmos25 import Recipe
+from worldmodel.backends.pipeline_folder import CARD, weight_files, weights_hash
+from worldmodel.backends.recipe import Recipe
 
 ROWS = 12  # of a loss table
 
@@ -26,12 +27,17 @@ def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]
         "",
         "## Training",
         "",
+        f"- weights: SHA-256 `{_hash(folder)}`",
         *(f"- {name}: {value}" for name, value in facts.items()),
         "",
         *_table("Autoencoder", ("step", "frames", "weighted error", "KL"), out / "autoencoder.csv"),
         *_table("Transformer", ("step", "loss"), out / "transformer.csv"),
     ]
-    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+    (folder / CARD).write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _hash(folder: Path) -> str:
+    return weights_hash(weight_files(folder, "transformer") + weight_files(folder, "vae"))
 
 
 def _told(recipe: Recipe) -> str:

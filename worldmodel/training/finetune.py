@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import check_room, differences
 from worldmodel.backends.families import load_backend
+from worldmodel.backends.pipeline_folder import CARD, stated_hash
 from worldmodel.backends.protocol import Backend
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import Stretch, encode_sets
@@ -364,6 +365,8 @@ def _save(backend: Backend, transformer: Any, start: Path, out: Path, settings: 
     folder, partial = out / "pipeline", out / "pipeline.partial"
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(start, partial, ignore=shutil.ignore_patterns("transformer"))
+    if stated_hash(partial) is not None:
+        (partial / CARD).unlink()  # it is about the weights before
     if settings.lora_rank > 0:
         transformer.save_lora_adapter(out / "lora")
         transformer.fuse_lora()
