@@ -31,6 +31,7 @@ from worldmodel.planning.scoring import Scoring
 from worldmodel.planning.simulator import Simulator
 from worldmodel.policies import Policy, latency, run_episode
 from worldmodel.training.curriculum import LARGE
+from worldmodel.training.precision import has_fast_bf16
 
 FIRST = 3_000_000
 ENVS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -104,6 +105,8 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
+    if arguments.bf16 and not has_fast_bf16("cpu"):
+        parser.error("--bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
     with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
         compare(arguments)
 

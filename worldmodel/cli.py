@@ -349,8 +349,8 @@ def train(
         device: torch device; a CUDA device if there is one, by default.
         start: pipeline folder to fine-tune; from nothing if not given.
         effort: share of the steps of the run that makes a model of the embedded kind; not of fine-tuning.
-        schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu learns from a tenth of the
-            samples, in hours of two cores. That of the device if not given.
+        schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu has a tenth of its samples
+            for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
         steps: updates of fine-tuning; this and the options below are of fine-tuning alone.
         batch: clips of an update, over all GPUs of ``accelerate launch``.
@@ -361,11 +361,11 @@ def train(
         camera: of a LeRobot dataset; its first if not given.
     """
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
-    from worldmodel.training.tiny import train_from_stores, usual_settings
+    from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
 
     if start is None or retrain_autoencoder:
-        settings = usual_settings({"cpu": "cpu", "gpu": "cuda", None: device}[schedule]).scaled(effort)
-        folder = train_from_stores(data, out, device, settings, start)
+        settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
+        folder = train_from_stores(data, out, device, settings.scaled(effort), start)
     else:
         tuning = FinetuneSettings(steps=steps, batch=batch, learning_rate=learning_rate, lora_rank=lora_rank)
         told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}

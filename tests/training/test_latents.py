@@ -1,5 +1,7 @@
 """Which latents have something under them, and latents of unit scale."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,9 @@ def test_windows_keep_what_belongs_together(tmp_path, clip_set):
     windows = as_windows(stretches, (), 7)
     assert windows.latents.shape == (6, 1, 2, 2, 2)
     assert np.array_equal(windows.focus[:3], windows.focus[3:, ..., ::-1])
-    assert not windows.acts.any() and not windows.env.any()
+    assert not windows.acts.any()
+    other = [dataclasses.replace(each, env="drop") for each in stretches]
+    assert as_windows([*stretches, *other], (), 7).env.tolist() == [1] * 6 + [0] * 6
 
 
 def test_normalised_latents_have_no_mean_and_unit_scale():

@@ -93,3 +93,23 @@ def test_a_half_written_checkpoint_leaves_the_one_before(tmp_path, monkeypatch, 
     with pytest.raises(OSError, match="no space"):
         training_run.save_checkpoint(tmp_path / "transformer.pt", {})
     assert (tmp_path / "transformer.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(("first", "total"), [(0, 9), (3, 5), (0, 2)])
+def test_what_is_made_ahead_comes_in_order_and_nothing_is_made_after_the_last(first, total):
+    made = []
+
+    def make(step):
+        made.append(step)
+        return step**2
+
+    with training_run.Ahead(make, first, total) as ahead:
+        assert [ahead(step) for step in range(first, total)] == [step**2 for step in range(first, total)]
+    assert sorted(made) == list(range(first, total))
+
+
+def test_what_cannot_be_made_is_said_by_the_step_that_needs_it():
+    with training_run.Ahead(lambda step: 1 // (step - 1), 0, 9) as ahead:
+        assert ahead(0) == -1
+        with pytest.raises(ZeroDivisionError):
+            ahead(1)

@@ -81,7 +81,7 @@ def weights_hash(files: list[Path]) -> str:
 def stated_hash(folder: Path) -> str | None:
     """The hash of the weights that the folder's card is about; None without a card, or one that says none."""
     card = folder / CARD
-    found = STATED.search(card.read_text()) if card.is_file() else None
+    found = STATED.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
     return found[1] if found else None
 
 

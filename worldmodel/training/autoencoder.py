@@ -24,7 +24,7 @@ from torch import Tensor
 from worldmodel.training.clip_sets import ClipSet
 from worldmodel.training.gradients import Gradients
 from worldmodel.training.muon import muon_and_adam
-from worldmodel.training.precision import autocast
+from worldmodel.training.precision import autocast, on_gpu
 from worldmodel.training.run import Ahead, TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import decode_clip, encode_clip
 
@@ -97,7 +97,7 @@ def train_autoencoder(
     described["start"] = "" if start is None else fingerprint_of(start)
     run = TrainingRun(out, "autoencoder", described, total, {"model": vae, "muon": muon, "adam": adam})
     # Compiled once for each stage: shapes that vary within one graph do not compile. On a GPU it takes minutes.
-    losses_of = _losses if torch.device(device).type == "cuda" else torch.compile(_losses, dynamic=False)
+    losses_of = _losses if on_gpu(device) else torch.compile(_losses, dynamic=False)
 
     def losses(inputs: Sequence[Tensor]) -> list[Tensor]:
         with autocast(device):
@@ -105,20 +105,25 @@ def train_autoencoder(
         return [reconstruction + settings.kl_weight * kl, reconstruction, kl]
 
     gradients = Gradients(losses, vae, device)
-    batches = Ahead(lambda step: _batch(sets, _stage_at(settings.stages, step), settings, step), run.first, total)
-    for step in run.steps():
-        stage = _stage_at(settings.stages, step)
-        clips, masks = batches(step)
-        clips, weight = _weighted(clips.to(device), masks.to(device), settings.object_weight)
-        rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
-        muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
-        noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
-        _, reconstruction, kl = gradients([clips, weight, noise.to(device)])
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        muon.step()
-        adam.step()
-        if step % LOG_STEPS == 0:
-            run.log(step, frames=stage.frames, error=reconstruction.item(), kl=kl.item())
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        return _batch(sets, _stage_at(settings.stages, step), settings, step)
+
+    with Ahead(batch, run.first, total) as batches:
+        for step in run.steps():
+            stage = _stage_at(settings.stages, step)
+            clips, masks = batches(step)
+            clips, weight = _weighted(clips.to(device), masks.to(device), settings.object_weight)
+            rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, total)
+            muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = rate, settings.adam_share * rate
+            noise = torch.randn(_latent_shape(vae, clips), generator=torch.Generator().manual_seed(step))
+            _, reconstruction, kl = gradients([clips, weight, noise.to(device)])
+            torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+            muon.step()
+            adam.step()
+            if step % LOG_STEPS == 0:
+                run.log(step, frames=stage.frames, error=reconstruction.item(), kl=kl.item())
+    vae.zero_grad()
     return vae
 
 

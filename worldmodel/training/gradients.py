@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from worldmodel.backends.graphs import cuda_graph
+from worldmodel.backends.graphs import Recorder, cuda_graph
+from worldmodel.training.precision import on_gpu
 
 
 class Gradients:
@@ -18,7 +19,7 @@ class Gradients:
     forward and the backward pass are recorded as one CUDA graph for each shape of the inputs.
 
     Args:
-        losses: scalars of the inputs; it reads nothing else that changes.
+        losses: scalars of the inputs; what else it reads, such as the parameters, must change in place only.
         module: whose parameters get gradients, in place of those they have.
         device: of the inputs.
         record: of a function without arguments, what replays it and the tensor that holds its result.
@@ -29,28 +30,29 @@ class Gradients:
         losses: Callable[[Sequence[Tensor]], Sequence[Tensor]],
         module: nn.Module,
         device: str,
-        record: Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]] | None = None,
+        record: Recorder | None = None,
     ) -> None:
         self._losses, self._module = losses, module
-        self._record = record or (cuda_graph if torch.device(device).type == "cuda" else None)
-        self._recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
+        self._record = record or (cuda_graph if on_gpu(device) else None)
+        self._recording: _Recording | None = None  # of the shapes seen last: a stage of training does not come back
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
         """The losses, detached."""
         if self._record is None:
             return self._run(inputs)
-        shapes = tuple(each.shape for each in inputs)
-        if shapes not in self._recorded:
+        recording = self._recording
+        if recording is None or [each.shape for each in recording.inputs] != [each.shape for each in inputs]:
+            self._recording = recording = None  # its memory is free before the next one takes some
             held = [each.clone() for each in inputs]
             replay, losses = self._record(lambda: self._run(held))
-            self._recorded[shapes] = _Recorded(held, replay, losses, [each.grad for each in self._module.parameters()])
-        recorded = self._recorded[shapes]
-        for own, new in zip(recorded.inputs, inputs, strict=True):
+            recording = _Recording(held, replay, losses, [each.grad for each in self._module.parameters()])
+            self._recording = recording
+        for own, new in zip(recording.inputs, inputs, strict=True):
             own.copy_(new)
-        recorded.replay()
-        for parameter, gradient in zip(self._module.parameters(), recorded.gradients, strict=True):
+        recording.replay()
+        for parameter, gradient in zip(self._module.parameters(), recording.gradients, strict=True):
             parameter.grad = gradient
-        return recorded.losses.clone()
+        return recording.losses.clone()
 
     def _run(self, inputs: Sequence[Tensor]) -> Tensor:
         self._module.zero_grad()
@@ -60,7 +62,7 @@ class Gradients:
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class _Recording:
     inputs: list[Tensor]
     replay: Callable[[], None]
     losses: Tensor

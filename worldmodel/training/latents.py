@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import Domain
 from worldmodel.training.clip_sets import ClipSet, domain_of
-from worldmodel.training.precision import autocast
+from worldmodel.training.precision import autocast, on_gpu
 from worldmodel.training.run import fingerprint
 from worldmodel.training.whole_clip import encode_clip
 
@@ -105,7 +105,7 @@ def encode_sets(
 def raw_encoder(vae: AutoencoderKLWan, device: str = "cpu") -> Encode:
     """Latents as the autoencoder makes them, not normalised, from whole clips."""
     vae = vae.to(device).eval()
-    moments_of = torch.compile(encode_clip, dynamic=False) if torch.device(device).type == "cpu" else encode_clip
+    moments_of = encode_clip if on_gpu(device) else torch.compile(encode_clip, dynamic=False)
 
     def encode(clips: np.ndarray) -> np.ndarray:
         with torch.no_grad(), autocast(device):
@@ -155,11 +155,11 @@ def statistics(latents: np.ndarray) -> tuple[list[float], list[float]]:
 
 def normalised(latents: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Raw latents (N, z, T, H, W) with mean 0 and standard deviation 1 in each channel, float16."""
-    scale = (-1, 1, 1, 1)
-    shift, width = np.reshape(mean, scale).astype(np.float32), np.reshape(std, scale).astype(np.float32)
+    shape = (-1, 1, 1, 1)
+    shift, spread = np.reshape(mean, shape).astype(np.float32), np.reshape(std, shape).astype(np.float32)
     result = np.empty_like(latents)
     for raw, out in zip(latents, result, strict=True):  # one by one: all of them at once would need twice the memory
-        out[:] = (raw - shift) / width
+        out[:] = (raw - shift) / spread
     return result
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from worldmodel.progress import hidden_unless
 
 CHECKPOINT_SECONDS = 180.0
-AHEAD = 4  # steps
+AHEAD = 4  # steps, and threads that make what they learn from
 
 T = TypeVar("T")
 
@@ -122,13 +122,17 @@ class Ahead(Generic[T]):
         self._pool = ThreadPoolExecutor(AHEAD)
         self._waiting = {step: self._pool.submit(make, step) for step in range(first, min(first + AHEAD, total))}
 
+    def __enter__(self) -> Ahead[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
     def __call__(self, step: int) -> T:
         """That of one step; steps are asked for in their order."""
         made = self._waiting.pop(step).result()
         if step + AHEAD < self._total:
             self._waiting[step + AHEAD] = self._pool.submit(self._make, step + AHEAD)
-        elif not self._waiting:
-            self._pool.shutdown()
         return made
 
 

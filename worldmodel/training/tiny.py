@@ -29,6 +29,7 @@ from worldmodel.training.latents import (
     raw_encoder,
     statistics,
 )
+from worldmodel.training.precision import fast_on_gpus, on_gpu
 from worldmodel.training.run import fingerprint_of
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
@@ -93,7 +94,7 @@ ON_CPU = TinySettings()
 
 def usual_settings(device: str | None = None) -> TinySettings:
     """The run that suits a torch device; a CUDA device if there is one, by default."""
-    return ON_CPU if torch.device(_device(device)).type == "cpu" else ON_GPU
+    return ON_GPU if on_gpu(_device(device)) else ON_CPU
 
 
 def train_from_stores(
@@ -134,9 +135,20 @@ def train_tiny(
 ) -> Path:
     """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+    with fast_on_gpus(device):
+        return _train(sets, recipe, out, settings, device, start)
+
+
+def _train(
+    sets: Sequence[ClipSet],
+    recipe: Recipe,
+    out: Path,
+    settings: TinySettings,
+    device: str,
+    start: Cosmos25Backend | None,
+) -> Path:
     vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
-    batch = BATCH if torch.device(device).type == "cpu" else GPU_BATCH
+    batch = GPU_BATCH if on_gpu(device) else BATCH
     cut = {"frames": settings.frames, "stride": settings.stride, "batch": batch}
     stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
     windows = as_windows(stretches, recipe.domains, ACTION_DIM)
@@ -216,6 +228,7 @@ def _facts(
         for name in ("autoencoder", "transformer")
     }
     command = f"worldmodel train --data {data.name} --out {out.name}"
+    command += {ON_CPU: " --schedule cpu", ON_GPU: " --schedule gpu"}.get(settings, "")
     return {
         "data": "; ".join(
             f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}, seeds {each.seeds[0]} to "
@@ -223,7 +236,7 @@ def _facts(
             for each in sets
         ),
         "command": f"`{command}`" if start is None else f"`{command} --start {start.name}`",
-        "device": f"{os.cpu_count()} CPU cores" if torch.device(device).type == "cpu" else torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name(device) if on_gpu(device) else f"{os.cpu_count()} cores ({device})",
         "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
         "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",

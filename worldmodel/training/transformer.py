@@ -55,7 +55,7 @@ LOG_STEPS = 50
 
 @dataclass(frozen=True)
 class TransformerSettings:
-    """The run that made the embedded transformer."""
+    """A run that makes an embedded transformer; by default the one for CPUs."""
 
     steps: int = 5500
     batch: int = 64
@@ -119,7 +119,10 @@ def train_transformer(
     model.to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     muon, adam = muon_and_adam(model, ENDS)
-    described = {**dataclasses.asdict(settings), "data": fingerprint(windows.latents, windows.actions, windows.focus)}
+    described = {
+        **dataclasses.asdict(settings),
+        "data": fingerprint(*(getattr(windows, each.name) for each in dataclasses.fields(windows))),
+    }
     described["given"] = list(settings.given)
     described["start"] = "" if start is None else fingerprint_of(start)
     parts = {"model": model, "average": average, "muon": muon, "adam": adam}
@@ -164,7 +167,7 @@ def flow_matching_loss(network: CosmosNetwork, batch: Batch) -> Tensor:
 
 
 def batches_of(windows: Windows, settings: TransformerSettings, device: str = "cpu") -> Callable[[int], Batch]:
-    """What each step learns from, made on the device; the same for the same step.
+    """What each step learns from, made on the device; the same for the same step and kind of device.
 
     Windows of one environment are drawn as often as those of another.
     """
