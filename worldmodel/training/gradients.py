@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from worldmodel.backends.graphs import Recorder, cuda_graph
+from worldmodel.backends.graphs import Recorded, Recorder, cuda_graph
 from worldmodel.training.precision import on_gpu
 
 
@@ -33,37 +32,27 @@ class Gradients:
         record: Recorder | None = None,
     ) -> None:
         self._losses, self._module = losses, module
-        self._record = record or (cuda_graph if on_gpu(device) else None)
-        self._recording: _Recording | None = None  # of the shapes seen last: a stage of training does not come back
+        self._record = record or cuda_graph
+        self._recorded = Recorded(self._run, self._noting) if record or on_gpu(device) else None
+        self._written: list[Tensor | None] = []  # by a replay, a parameter each
 
     def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
         """The losses, detached."""
-        if self._record is None:
+        if self._recorded is None:
             return self._run(inputs)
-        recording = self._recording
-        if recording is None or [each.shape for each in recording.inputs] != [each.shape for each in inputs]:
-            self._recording = recording = None  # its memory is free before the next one takes some
-            held = [each.clone() for each in inputs]
-            replay, losses = self._record(lambda: self._run(held))
-            recording = _Recording(held, replay, losses, [each.grad for each in self._module.parameters()])
-            self._recording = recording
-        for own, new in zip(recording.inputs, inputs, strict=True):
-            own.copy_(new)
-        recording.replay()
-        for parameter, gradient in zip(self._module.parameters(), recording.gradients, strict=True):
+        losses = self._recorded(list(inputs))
+        for parameter, gradient in zip(self._module.parameters(), self._written, strict=True):
             parameter.grad = gradient
-        return recording.losses.clone()
+        return losses
+
+    def _noting(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        """Record, and note where the gradients of the recording lie."""
+        replay, losses = self._record(run)
+        self._written = [each.grad for each in self._module.parameters()]
+        return replay, losses
 
     def _run(self, inputs: Sequence[Tensor]) -> Tensor:
         self._module.zero_grad()
         losses = self._losses(inputs)
         losses[0].backward()
         return torch.stack([each.detach() for each in losses])
-
-
-@dataclass(frozen=True)
-class _Recording:
-    inputs: list[Tensor]
-    replay: Callable[[], None]
-    losses: Tensor
-    gradients: list[Tensor | None]

@@ -136,28 +136,17 @@ def train_tiny(
     """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
     with fast_on_gpus(device):
-        return _train(sets, recipe, out, settings, device, start)
-
-
-def _train(
-    sets: Sequence[ClipSet],
-    recipe: Recipe,
-    out: Path,
-    settings: TinySettings,
-    device: str,
-    start: Cosmos25Backend | None,
-) -> Path:
-    vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
-    batch = GPU_BATCH if on_gpu(device) else BATCH
-    cut = {"frames": settings.frames, "stride": settings.stride, "batch": batch}
-    stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
-    windows = as_windows(stretches, recipe.domains, ACTION_DIM)
-    mean, std = statistics(windows.latents)
-    vae.register_to_config(latents_mean=mean, latents_std=std)
-    windows = dataclasses.replace(windows, latents=normalised(windows.latents, mean, std))
-    before = None if start is None else start.transformer
-    transformer = train_transformer(windows, out, settings.transformer, device, before)
-    return save_pipeline(out / "pipeline", transformer, vae, recipe)
+        vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
+        batch = GPU_BATCH if on_gpu(device) else BATCH
+        cut = {"frames": settings.frames, "stride": settings.stride, "batch": batch}
+        stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
+        windows = as_windows(stretches, recipe.domains, ACTION_DIM)
+        mean, std = statistics(windows.latents)
+        vae.register_to_config(latents_mean=mean, latents_std=std)
+        windows = dataclasses.replace(windows, latents=normalised(windows.latents, mean, std))
+        before = None if start is None else start.transformer
+        transformer = train_transformer(windows, out, settings.transformer, device, before)
+        return save_pipeline(out / "pipeline", transformer, vae, recipe)
 
 
 def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: AutoencoderKLWan, recipe: Recipe) -> Path:
