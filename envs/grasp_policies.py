@@ -154,6 +154,36 @@ def _random(scene: GraspScene, rng: np.random.Generator) -> Policy:
     return act
 
 
+def _searching(scene: GraspScene, rng: np.random.Generator) -> Policy:
+    """What a planner tries: movements held for four actions, about the item, into it, and anywhere.
+
+    Every other one begins in the middle of a grasp.
+    """
+    expert = scripted(lambda scene: Grip())(scene, rng)
+    begins = int(rng.integers(4, 24)) if rng.random() < 0.5 else 0
+    spread = float(rng.uniform(0.01, 0.06))  # m
+    step, opening, count = np.zeros(3), MAX_OPENING, 0
+
+    def act(info: Mapping[str, Any]) -> np.ndarray:
+        nonlocal step, opening, count
+        count += 1
+        if count <= begins:
+            action = expert(info)
+            opening = float(action[3])
+            return action
+        if (count - begins) % 4 == 1:
+            way = scene.centre + rng.normal(scale=spread, size=3) - info["gripper_target"]
+            kind = rng.choice(("near", "up", "anywhere"), p=(0.6, 0.15, 0.25))
+            anywhere = rng.uniform(-MAX_STEP, MAX_STEP, size=3)
+            step = {"near": way / 4, "up": 0.2 * anywhere + 0.6 * MAX_STEP * _UP, "anywhere": anywhere}[kind]
+            step = np.clip(step, -MAX_STEP, MAX_STEP)
+            if rng.random() < 0.5:
+                opening = float(rng.uniform(0.0, MAX_OPENING))
+        return np.array([*step, opening])
+
+    return act
+
+
 POLICIES: dict[str, PolicyMaker] = {
     "expert": scripted(lambda scene: Grip()),
     "offset_left": scripted(lambda scene: Grip(offset=(0.0, -_beside(scene), 0.0))),
@@ -165,8 +195,9 @@ POLICIES: dict[str, PolicyMaker] = {
     "no_close": scripted(lambda scene: Grip(close="never")),
     "perturbed": _perturbed,
     "random": _random,
+    "searching": _searching,
 }
-UNNAMED = ("expert", "perturbed", "random")  # those that do not fail in a named way
+UNNAMED = ("expert", "perturbed", "random", "searching")  # those that do not fail in a named way
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -332,9 +333,11 @@ def train(
     effort: float = 1.0,
     schedule: Literal["cpu", "gpu"] | None = None,
     retrain_autoencoder: bool = False,
-    steps: int = 1000,
-    batch: int = 16,
-    learning_rate: float = 1e-4,
+    further: bool = False,
+    often: Sequence[str] = (),
+    steps: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
     lora_rank: int = 0,
     prompt: str | None = None,
     resize: bool = False,
@@ -352,22 +355,32 @@ def train(
         schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu has a tenth of its samples
             for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
-        steps: updates of fine-tuning; this and the options below are of fine-tuning alone.
-        batch: clips of an update, over all GPUs of ``accelerate launch``.
-        learning_rate: peak.
-        lora_rank: of LoRA adapters; 0 trains every weight.
+        further: go on with the transformer in the way that made it, instead of fine-tuning; embedded kind only.
+        often: environments whose clips are drawn more often than others', as name=times; of ``further`` alone.
+        steps: updates; 1000 of fine-tuning, 6000 of ``further``.
+        batch: clips of an update, over all GPUs of ``accelerate launch``; 16 or 64.
+        learning_rate: peak; 0.0001 or 0.001.
+        lora_rank: of LoRA adapters; 0 trains every weight. This and the options below are of fine-tuning alone.
         prompt: of all clips, for models that read one.
         resize: scale a LeRobot dataset's pictures to the model's size.
         camera: of a LeRobot dataset; its first if not given.
     """
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
+    from worldmodel.training.further import SETTINGS, train_further
     from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
 
+    named = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if further and start is None:
+        raise ValueError("further: got it without start, expected the folder of a model to go on with; give --start")
     if start is None or retrain_autoencoder:
         settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
         folder = train_from_stores(data, out, device, settings.scaled(effort), start)
+    elif further:
+        settings_of_run = dataclasses.replace(SETTINGS, **given)
+        folder = train_further(data, start, out, device, settings_of_run, often=parse_options(often))
     else:
-        tuning = FinetuneSettings(steps=steps, batch=batch, learning_rate=learning_rate, lora_rank=lora_rank)
+        tuning = FinetuneSettings(**given, lora_rank=lora_rank)
         told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
         folder = finetune_from_folder(data, start, out, device, tuning, **told)
     print(f"pipeline: {folder}")

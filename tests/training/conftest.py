@@ -27,4 +27,4 @@ def windows():
     latents = rng.normal(size=(4, 16, 2, 4, 4)).astype(np.float16)
     actions = rng.uniform(-1, 1, (4, 4, 7)).astype(np.float32)
     acts = np.array([True, True, False, False])
-    return Windows(latents, actions, acts, np.zeros((4, 2, 4, 4), bool), np.array([0, 0, 1, 1]))
+    return Windows(latents, actions, acts, np.zeros((4, 2, 4, 4), bool), np.full(4, 0.25))

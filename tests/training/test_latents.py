@@ -27,7 +27,11 @@ def test_windows_keep_what_belongs_together(tmp_path, clip_set):
     assert np.array_equal(windows.focus[:3], windows.focus[3:, ..., ::-1])
     assert not windows.acts.any()
     other = [dataclasses.replace(each, env="drop") for each in stretches]
-    assert as_windows([*stretches, *other], (), 7).env.tolist() == [1] * 6 + [0] * 6
+    assert windows.chance == pytest.approx(np.full(6, 1 / 6))
+    both = as_windows([*stretches, *other, other[0]], (), 7).chance
+    assert both == pytest.approx([1 / 12] * 6 + [1 / 18] * 9), "each environment as often as another"
+    both = as_windows([*stretches, *other], (), 7, {"drop": 3.0}).chance
+    assert both == pytest.approx([1 / 24] * 6 + [3 / 24] * 6), "or as often as is said"
 
 
 def test_normalised_latents_have_no_mean_and_unit_scale():

@@ -117,7 +117,7 @@ def windows_of(latents, acts=True):
     size, frames = len(latents), 4 * (latents.shape[2] - 1)
     focus = np.zeros((size, *latents.shape[2:]), bool)
     return Windows(
-        latents, np.zeros((size, frames, 7), np.float32), np.full(size, acts), focus, np.zeros(size, np.int64)
+        latents, np.zeros((size, frames, 7), np.float32), np.full(size, acts), focus, np.full(size, 1 / size)
     )
 
 
@@ -144,10 +144,11 @@ def test_what_a_batch_is_told_has_the_shares_of_the_settings():
     assert not still.told.any()
 
 
-def test_every_environment_is_seen_as_often_and_what_matters_weighs_more():
+def test_windows_are_drawn_as_often_as_they_say_and_what_matters_weighs_more():
     latents = np.arange(100, dtype=np.float16).reshape(100, 1, 1, 1, 1) * np.ones((1, 16, 3, 4, 4), np.float16)
     windows = windows_of(latents)
-    windows.env[::10], windows.focus[::10, 1, 2, 3] = 1, True
+    windows.chance[:], windows.focus[::10, 1, 2, 3] = 0.5 / 90, True
+    windows.chance[::10] = 0.5 / 10
     batch = batches_of(windows, TransformerSettings(batch=4000, object_weight=4.0))(0)
     row = batch.z[:, 0, 0, 0, 0].long().numpy()
     rare = row % 10 == 0

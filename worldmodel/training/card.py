@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import diffusers
+import torch
 
 from worldmodel.backends.pipeline_folder import CARD, weight_files, weights_hash
 from worldmodel.backends.recipe import Recipe
+from worldmodel.training.clip_sets import ClipSet
+from worldmodel.training.precision import on_gpu
 
 ROWS = 12  # of a loss table
 
@@ -36,6 +42,27 @@ def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]
     (folder / CARD).write_text("\n".join(lines).rstrip() + "\n")
 
 
+def described_clips(sets: Sequence[ClipSet]) -> str:
+    """Which clips, how many and how long."""
+    return "; ".join(
+        f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}, seeds {each.seeds[0]} to "
+        f"{each.seeds[1]})"
+        for each in sets
+    )
+
+
+def circumstances(out: Path, runs: Sequence[str], device: str) -> dict[str, str]:
+    """Facts of a card: where the named runs in ``out`` were made, in which time and with what."""
+    hours = {
+        name: torch.load(out / f"{name}.pt", map_location="cpu", weights_only=True)["seconds"] / 3600 for name in runs
+    }
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu(device) else f"{os.cpu_count()} cores ({device})",
+        "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
+        "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
+    }
+
+
 def _hash(folder: Path) -> str:
     return weights_hash(weight_files(folder, "transformer") + weight_files(folder, "vae"))
 
@@ -46,6 +73,8 @@ def _told(recipe: Recipe) -> str:
 
 
 def _table(title: str, header: tuple[str, ...], log: Path) -> list[str]:
+    if not log.exists():  # the autoencoder was not trained
+        return []
     with log.open() as handle:
         rows = list(csv.reader(handle))
     chosen = sorted({round(i * (len(rows) - 1) / (ROWS - 1)) for i in range(ROWS)}) if rows else []

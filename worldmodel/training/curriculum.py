@@ -48,6 +48,7 @@ EMBEDDED = (
     Source("grasp_success", "grasp", 1600),
     Source("grasp_failure", "grasp", 1050, seed=2250, policies=NAMED_FAILURES),
     Source("grasp_perturbed", "grasp", 1600, seed=3250, policies=("perturbed", "random")),
+    Source("grasp_searching", "grasp", 3000, seed=5250, policies=("searching",), num_frames=49),
     Source("drop", "free-fall", 6000),
     Source("drop_long", "free-fall", 800, seed=7250, num_frames=33),
     Source("drop_physics", "free-fall", 1000, seed=8250, options={"gravity": [3.0, 15.0]}),

@@ -34,7 +34,7 @@ from worldmodel.backends.protocol import Backend
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import Stretch, encode_sets
 from worldmodel.training.lerobot import is_lerobot, read_lerobot
-from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint
+from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, prepare_folder
 
 LOG_STEPS = 10
 ADAPTED = ("attn", ".ff", "ffn", "mlp")  # linear layers of blocks with one of these in their names get LoRA
@@ -144,10 +144,8 @@ def finetune(
     """
     settings, accelerator = settings or FinetuneSettings(), Accelerator()
     transformer = only_transformer(backend)
-    backend = _fitted(backend, sets)
-    if out.exists() and any(out.iterdir()) and not (out / "latents").exists():
-        raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
-    out.mkdir(parents=True, exist_ok=True)
+    backend = fitted(backend, sets)
+    prepare_folder(out, "latents")
     with accelerator.main_process_first():
         stretches = encode_sets(
             lambda clips: backend.encode(clips).cpu().numpy().astype(np.float16),
@@ -316,7 +314,7 @@ def _sized_like(backend: Backend, sets: Sequence[ClipSet], prompt: str | None) -
     return backend
 
 
-def _fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
+def fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
     """The backend as it is to be told the sets' actions, guidance off; refuses clips that are not its own."""
     recipe = backend.recipe
     for each in sets:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,14 @@ class Windows:
         actions: (N, T - 1, A) float32, the model's numbers; 0 where nothing acts.
         acts: (N,) bool, whether something does.
         focus: (N, T', H/8, W/8) bool, which latents have objects, or something that has moved, under them.
-        env: (N,) int64, a number for each environment.
+        chance: (N,) float64, of being drawn; 1 in all.
     """
 
     latents: np.ndarray
     actions: np.ndarray
     acts: np.ndarray
     focus: np.ndarray
-    env: np.ndarray
+    chance: np.ndarray
 
 
 def encode_sets(
@@ -116,8 +117,13 @@ def raw_encoder(vae: AutoencoderKLWan, device: str = "cpu") -> Encode:
     return encode
 
 
-def as_windows(stretches: Sequence[Stretch], domains: Sequence[Domain], action_dim: int) -> Windows:
-    """All stretches, their actions as numbers of the domains that know them."""
+def as_windows(
+    stretches: Sequence[Stretch], domains: Sequence[Domain], action_dim: int, often: Mapping[str, float] | None = None
+) -> Windows:
+    """All stretches, their actions as numbers of the domains that know them.
+
+    Each environment is drawn as often as another, or ``often[env]`` times as often.
+    """
     actions = []
     for each in stretches:
         if each.actions is None or each.spec is None:
@@ -125,10 +131,19 @@ def as_windows(stretches: Sequence[Stretch], domains: Sequence[Domain], action_d
         else:
             actions.append(domain_of(each.spec, domains).numbers(each.actions, action_dim))
     acts = np.concatenate([np.full(len(each.video), each.actions is not None) for each in stretches])
-    envs = sorted({each.env for each in stretches})
-    env = np.concatenate([np.full(len(each.video), envs.index(each.env)) for each in stretches])
+    sizes: Counter[str] = Counter()
+    for each in stretches:
+        sizes[each.env] += len(each.video)
+    shares = [(often or {}).get(each.env, 1.0) / sizes[each.env] for each in stretches]
+    chance = np.concatenate([np.full(len(each.video), share) for each, share in zip(stretches, shares, strict=True)])
     focus = np.concatenate([pooled(each.focus, each.latents.shape[2:]) for each in stretches])
-    return Windows(np.concatenate([each.latents for each in stretches]), np.concatenate(actions), acts, focus, env)
+    return Windows(
+        np.concatenate([each.latents for each in stretches]),
+        np.concatenate(actions),
+        acts,
+        focus,
+        chance / chance.sum(),
+    )
 
 
 def pooled(focus: np.ndarray, size: Sequence[int]) -> np.ndarray:

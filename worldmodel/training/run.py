@@ -38,6 +38,13 @@ class Stateful(Protocol):
         ...
 
 
+def prepare_folder(out: Path, mark: str) -> None:
+    """Make a run's folder, or refuse one that holds anything without the file or folder that such a run begins with."""
+    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+        raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
+    out.mkdir(parents=True, exist_ok=True)
+
+
 class TrainingRun:
     """Steps of a training loop that can be interrupted at any of them and goes on where it stopped.
 

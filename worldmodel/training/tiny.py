@@ -5,20 +5,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import diffusers
-import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.domains import check_room
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
-from worldmodel.training.card import write_card
+from worldmodel.training.card import circumstances, described_clips, write_card
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import (
     BATCH,
@@ -29,8 +27,8 @@ from worldmodel.training.latents import (
     raw_encoder,
     statistics,
 )
-from worldmodel.training.precision import fast_on_gpus, on_gpu
-from worldmodel.training.run import fingerprint_of
+from worldmodel.training.precision import fast_on_gpus, on_gpu, usual_device
+from worldmodel.training.run import fingerprint_of, prepare_folder
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
@@ -94,7 +92,7 @@ ON_CPU = TinySettings()
 
 def usual_settings(device: str | None = None) -> TinySettings:
     """The run that suits a torch device; a CUDA device if there is one, by default."""
-    return ON_GPU if on_gpu(_device(device)) else ON_CPU
+    return ON_GPU if on_gpu(device or usual_device()) else ON_CPU
 
 
 def train_from_stores(
@@ -114,12 +112,11 @@ def train_from_stores(
     Raises:
         ValueError: the clips do not fit the settings, or ``out`` holds something else.
     """
-    settings, device = settings or usual_settings(device), _device(device)
+    settings, device = settings or usual_settings(device), device or usual_device()
     sets = read_clip_sets(data)
     before = None if start is None else Cosmos25Backend.from_folder(start)
     recipe = _recipe(sets, settings, None if before is None else before.recipe)
-    if out.exists() and any(out.iterdir()) and not (out / "autoencoder.csv").exists():
-        raise ValueError(f"out: got {out}, which holds something else, expected a new folder or an unfinished run")
+    prepare_folder(out, "autoencoder.csv")
     folder = train_tiny(sets, recipe, out, settings, device, before)
     write_card(folder, out, recipe, _facts(data, sets, start, out, settings, device))
     return folder
@@ -175,10 +172,6 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
     return folder
 
 
-def _device(device: str | None) -> str:
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None) -> Recipe:
     """What the clips are; refuses clips that the training stages cannot be cut from."""
     longest = max(settings.frames, *(stage.frames for stage in settings.autoencoder.stages))
@@ -212,22 +205,12 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
 def _facts(
     data: Path, sets: Sequence[ClipSet], start: Path | None, out: Path, settings: TinySettings, device: str
 ) -> dict[str, str]:
-    hours = {
-        name: torch.load(out / f"{name}.pt", map_location="cpu", weights_only=True)["seconds"] / 3600
-        for name in ("autoencoder", "transformer")
-    }
     command = f"worldmodel train --data {data.name} --out {out.name}"
     command += {ON_CPU: " --schedule cpu", ON_GPU: " --schedule gpu"}.get(settings, "")
     return {
-        "data": "; ".join(
-            f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}, seeds {each.seeds[0]} to "
-            f"{each.seeds[1]})"
-            for each in sets
-        ),
+        "data": described_clips(sets),
         "command": f"`{command}`" if start is None else f"`{command} --start {start.name}`",
-        "device": torch.cuda.get_device_name(device) if on_gpu(device) else f"{os.cpu_count()} cores ({device})",
-        "hours": ", ".join(f"{name} {value:.2f}" for name, value in hours.items()),
-        "versions": f"torch {torch.__version__}, diffusers {diffusers.__version__}",
+        **circumstances(out, ("autoencoder", "transformer"), device),
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",
         "transformer settings": f"`{json.dumps(dataclasses.asdict(settings.transformer))}`",
         "chunks": f"{settings.frames} frames, one every {settings.stride} frames of a clip",

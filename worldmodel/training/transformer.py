@@ -69,6 +69,13 @@ class TransformerSettings:
     ema_decay: float = 0.999
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "warmup_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1; give a larger number")
+        if not 0.0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate: got {self.learning_rate}, expected above 0; 0.001 to 0.004 is usual")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -167,16 +174,12 @@ def flow_matching_loss(network: CosmosNetwork, batch: Batch) -> Tensor:
 
 
 def batches_of(windows: Windows, settings: TransformerSettings, device: str = "cpu") -> Callable[[int], Batch]:
-    """What each step learns from, made on the device; the same for the same step and kind of device.
-
-    Windows of one environment are drawn as often as those of another.
-    """
-    latents, actions, acts, focus, env = (
+    """What each step learns from, made on the device; the same for the same step and kind of device."""
+    latents, actions, acts, focus, chance = (
         torch.from_numpy(each).to(device)
-        for each in (windows.latents, windows.actions, windows.acts, windows.focus, windows.env)
+        for each in (windows.latents, windows.actions, windows.acts, windows.focus, windows.chance)
     )
-    sizes = torch.bincount(env)
-    order, first = env.argsort(stable=True), sizes.cumsum(0) - sizes
+    below = chance.cumsum(0)
     shares = torch.tensor(settings.given, device=device)
     size, times = settings.batch, latents.shape[2]
     frames = torch.arange(times, device=device)
@@ -187,8 +190,7 @@ def batches_of(windows: Windows, settings: TransformerSettings, device: str = "c
 
     def batch_of(step: int) -> Batch:
         generator.manual_seed(int(np.random.SeedSequence((settings.seed, step)).generate_state(1)[0]))
-        chosen = (uniform() * len(sizes)).long()
-        rows = order[first[chosen] + (uniform() * sizes[chosen]).long()]
+        rows = torch.searchsorted(below, uniform().double(), right=True).clamp(max=len(below) - 1)
         z = latents[rows].float()
         # Stratified levels: one in each of B equal parts of [0, 1].
         u = (torch.randperm(size, generator=generator, device=device) + uniform()) / size
@@ -208,13 +210,15 @@ def new_transformer(start: torch.nn.Module | None = None) -> ActionCosmosTransfo
     model = ActionCosmosTransformer3DModel(**TINY_TRANSFORMER)
     initialise(model)
     if start is not None:
-        lacking = model.load_state_dict(copy.deepcopy(start.state_dict()), strict=False)
-        other = [key for key in lacking.missing_keys if not key.startswith("action_embedder")]
-        if other or lacking.unexpected_keys:
+        own, given = ({key: value.shape for key, value in each.state_dict().items()} for each in (model, start))
+        other = [key for key in own if own[key] != given.get(key) and not key.startswith("action_embedder")]
+        other += [key for key in given if own.get(key) != given[key]]
+        if other:
             raise ValueError(
-                f"start: got a transformer with other parts ({(other + lacking.unexpected_keys)[0]}), expected the "
+                f"start: got a transformer with other parts ({other[0]}), expected the "
                 "embedded model's; start from one of its kind, or from nothing"
             )
+        model.load_state_dict(copy.deepcopy(start.state_dict()), strict=False)
     return model
 
 
