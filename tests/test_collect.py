@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from worldmodel import collect as module
-from worldmodel.cli import parse_options
+from worldmodel.commands.arguments import parse_options
 from worldmodel.collect import collect, episode_name
 from worldmodel.envs.free_fall import DropSampler, FreeFallEnv
 from worldmodel.envs.maze import MazeEnv

@@ -52,10 +52,10 @@ def train_further(
     device = device or usual_device()
     backend = Cosmos25Backend.from_folder(start)
     sets = read_clip_sets(data)
-    backend = fitted(backend, sets)
+    recipe = fitted(backend, sets).recipe
     _check_often(often or {}, {each.env for each in sets})
     prepare_folder(out, "latents")
-    vae, recipe = backend.codec.vae, backend.recipe
+    vae = backend.codec.vae
     with fast_on_gpus(device):
         batch = GPU_BATCH if on_gpu(device) else BATCH
         cut = {"frames": recipe.num_frames, "stride": stride, "batch": batch}

@@ -1,0 +1,242 @@
+"""Commands that make something: clips, models, rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from worldmodel.commands.arguments import Plan, parse_options
+
+
+def collect(
+    out: Path,
+    env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")] = "free-fall",
+    episodes: int = 128,
+    seed: int = 0,
+    policy: str = "",
+    options: tuple[str, ...] = (),
+    image_size: int = 64,
+    fps: float | None = None,
+    num_frames: int | None = None,
+    depth: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Record seeded clips of an environment with full ground truth.
+
+    Args:
+        out: folder of the zarr store; an unfinished one is continued.
+        env: free-fall, grasp, graph-traversal, maze, room, or a Gymnasium id.
+        episodes: number of clips.
+        seed: seed of the first scene; the others follow.
+        policy: name of a scripted policy, or several with commas between: every scene is played under each;
+            the environment's first policy if not given.
+        options: ranges of the scenes as key=value with JSON values, such as gravity=[1,10].
+        image_size: height and width in pixels.
+        fps: frames per second; the environment's default if not given.
+        num_frames: frames of a clip; the environment's default if not given.
+        depth: record depth images too.
+        workers: processes; one for each core by default.
+    """
+    from worldmodel.collect import collect as run
+
+    store = run(
+        out,
+        env,
+        episodes=episodes,
+        seed=seed,
+        image_size=image_size,
+        fps=fps,
+        num_frames=num_frames,
+        policies=[name.strip() for name in policy.split(",")] if policy else (),
+        options=parse_options(options),
+        depth=depth,
+        workers=workers,
+    )
+    print(f"truth: {store.path}")
+
+
+def show(
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")],
+    out: Path | None = None,
+    episodes: int = 8,
+    columns: int = 6,
+    across: int = 1,
+    overwrite: bool = False,
+) -> None:
+    """Draw the episodes of a store, of truth or rollouts, as a contact sheet (.png) or a video (.mp4).
+
+    Args:
+        path: folder of the store.
+        out: picture to write, NAME.png or NAME.mp4; PATH.png by default.
+        episodes: how many of them, from the first.
+        columns: frames of an episode in a contact sheet.
+        across: episodes side by side in a contact sheet.
+        overwrite: replace an existing file.
+    """
+    from worldmodel.show import show as run
+
+    print(f"picture: {run(path, out, episodes=episodes, columns=columns, across=across, overwrite=overwrite)}")
+
+
+def curriculum(out: Path, share: float = 1.0, image_size: int = 64, workers: int | None = None) -> None:
+    """Record all that the embedded model is trained on, a store for each kind of clip.
+
+    Args:
+        out: folder of the stores; unfinished ones are continued.
+        share: of the clips, above 0 and up to 1.
+        image_size: height and width in pixels.
+        workers: processes; one for each core by default.
+    """
+    from worldmodel.training.curriculum import collect_all
+
+    print(f"data: {collect_all(out, share=share, image_size=image_size, workers=workers)}")
+
+
+def train(
+    data: Path,
+    out: Path,
+    device: str | None = None,
+    start: Path | None = None,
+    effort: float = 1.0,
+    schedule: Literal["cpu", "gpu"] | None = None,
+    retrain_autoencoder: bool = False,
+    further: bool = False,
+    often: Sequence[str] = (),
+    steps: int | None = None,
+    batch: int | None = None,
+    learning_rate: float | None = None,
+    lora_rank: int = 0,
+    prompt: str | None = None,
+    resize: bool = False,
+    camera: str | None = None,
+) -> None:
+    """Train a world model of the embedded kind from nothing, or fine-tune any pipeline on clips of your own.
+
+    Args:
+        data: a store written by ``worldmodel collect``, a folder of such stores, or, to fine-tune, a LeRobot dataset
+            (v3.0).
+        out: folder of checkpoints, logs and the finished pipeline; an unfinished run is continued.
+        device: torch device; a CUDA device if there is one, by default.
+        start: pipeline folder to fine-tune; from nothing if not given.
+        effort: share of the steps of the run that makes a model of the embedded kind; not of fine-tuning.
+        schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu has a tenth of its samples
+            for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
+        retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
+        further: go on with the transformer in the way that made it, instead of fine-tuning; embedded kind only.
+        often: environments whose clips are drawn more often than others', as name=times; of ``further`` alone.
+        steps: updates; 1000 of fine-tuning, 6000 of ``further``.
+        batch: clips of an update, over all GPUs of ``accelerate launch``; 16 or 64.
+        learning_rate: peak; 0.0001 or 0.001.
+        lora_rank: of LoRA adapters; 0 trains every weight. This and the options below are of fine-tuning alone.
+        prompt: of all clips, for models that read one.
+        resize: scale a LeRobot dataset's pictures to the model's size.
+        camera: of a LeRobot dataset; its first if not given.
+    """
+    from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
+    from worldmodel.training.further import SETTINGS, train_further
+    from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
+
+    named = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if further and start is None:
+        raise ValueError("further: got it without start, expected the folder of a model to go on with; give --start")
+    if start is None or retrain_autoencoder:
+        settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
+        folder = train_from_stores(data, out, device, settings.scaled(effort), start)
+    elif further:
+        settings_of_run = dataclasses.replace(SETTINGS, **given)
+        folder = train_further(data, start, out, device, settings_of_run, often=parse_options(often))
+    else:
+        tuning = FinetuneSettings(**given, lora_rank=lora_rank)
+        told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
+        folder = finetune_from_folder(data, start, out, device, tuning, **told)
+    print(f"pipeline: {folder}")
+
+
+def rollout(
+    truth: Path,
+    out: Path,
+    model: str = "tiny",
+    steps: int | None = None,
+    solver: str = "euler",
+    plan: Plan = (),
+    threshold: float = 0.25,
+    horizon: int | None = None,
+    tail: Literal["refuse", "cut"] = "refuse",
+    handover: Literal["frame", "frames", "latent"] = "frame",
+    stop_limit: float | None = None,
+    told: bool = True,
+    prompt: str | None = None,
+    guidance: float | None = None,
+    conditions: tuple[str, ...] = (),
+    device: str | None = None,
+    guardrail: Literal["nvidia", "none"] = "nvidia",
+    memory: tuple[Literal["slicing", "tiling", "offload", "fp8"], ...] = (),
+    seed: int = 0,
+    batch_size: int = 32,
+) -> None:
+    """Imagine what follows the first frame of every recorded clip.
+
+    Args:
+        truth: a store written by ``worldmodel collect``.
+        out: folder of the rollout store; an unfinished one is continued.
+        model: "tiny", a pipeline folder, or a repository of the hub such as nvidia/Cosmos-Predict2.5-2B.
+        steps: sampling steps; the model's default if not given.
+        solver: how to step from noise level to noise level.
+        plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
+        threshold: uncertainty below which a place is kept.
+        horizon: frames to imagine, chunk after chunk; one chunk if not given. The clips must be one frame longer.
+        tail: cut imagines a last chunk that the horizon does not fill whole, and drops what is beyond.
+        handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
+        stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
+        told: tell a model that takes actions those of the clips, where they have any.
+        prompt: what to imagine, of models that read one.
+        guidance: how far to steer towards the prompt, in the model's own convention; 0 is off.
+        conditions: what else the model is told, as key=value with JSON values, such as image_size=[256,320]
+            num_frames=13; the options of its backend's ``conditioned``.
+        device: torch device; a CUDA device if there is one, by default.
+        guardrail: of NVIDIA's models; none goes without, where the licence allows that, and the rollouts record it.
+        memory: how a released model is made to fit.
+        seed: added to the seed of every clip.
+        batch_size: clips denoised at once.
+    """
+    import worldmodel
+    from worldmodel.backends.running import Running
+    from worldmodel.imagine import imagine, range_lines
+    from worldmodel.over_refinement import warning
+    from worldmodel.sampling import PredictPerturb
+    from worldmodel.stopping import StopRule
+    from worldmodel.storage import EpisodeStore
+
+    refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
+    clips, options = EpisodeStore.open(truth, "truth"), parse_options(conditions)
+    options |= {k: v for k, v in {"prompt": prompt, "guidance": guidance}.items() if v is not None}
+    loaded = worldmodel.load(model, device, guardrail=guardrail, running=Running(memory=memory))
+    loaded = loaded.conditioned(**options) if options else loaded
+    if told:
+        print("".join(f"{line}\n" for line in range_lines(loaded, clips)), end="")
+    store = imagine(
+        loaded,
+        clips,
+        out,
+        steps=steps,
+        solver=solver,
+        refine=refine,
+        horizon=horizon,
+        tail=tail,
+        handover=handover,
+        stop=None if stop_limit is None else StopRule(stop_limit),
+        told=told,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    refined = [key for key in store.keys() if "drift" in store.attributes(key)["arrays"]]  # noqa: SIM118  no dict
+    line = warning([store.array(key, "drift").data for key in refined])
+    if line is not None:
+        print(f"warning: {line}", file=sys.stderr)
+    print(f"rollouts: {store.path}")
