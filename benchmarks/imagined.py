@@ -1,7 +1,7 @@
 """Steps a second of many imagined environments in one batch, against as many single ones.
 
     python benchmarks/imagined.py                  # a random network of the embedded model's size
-    python benchmarks/imagined.py --model tiny
+    python benchmarks/imagined.py --model tiny --envs 8 --bf16
 
 Medians of several rounds on the same machine; a step is a chunk of 16 frames.
 """
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import worldmodel
 from worldmodel.envs.imagined import ImaginedEnv
 from worldmodel.envs.imagined_vector import ImaginedVectorEnv
+from worldmodel.training.precision import has_fast_bf16
 
 GRAPH = "worldmodel/GraphTraversal-v0"
 
@@ -32,13 +34,22 @@ def embedded_size() -> Any:
 
 
 def main() -> None:
-    """Print the table."""
+    """Read the arguments and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=None)
     parser.add_argument("--envs", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=None, help="sampling steps")
+    parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     arguments = parser.parse_args()
+    if arguments.bf16 and not has_fast_bf16("cpu"):
+        parser.error("--bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
+    with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Print the table."""
     model = embedded_size() if arguments.model is None else worldmodel.load(arguments.model)
     print(f"{'envs':>5s}{'single ones, steps/s':>24s}{'one batch, steps/s':>22s}{'ratio':>8s}")
     for count in arguments.envs:

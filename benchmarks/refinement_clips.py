@@ -37,6 +37,7 @@ class Unit:
     truth: Path
     keys: tuple[str, ...]
     seed: int  # added to the scenes' own
+    bf16: bool = False  # whether the transformer computes in it
 
 
 def prepare_worker(threads: int) -> None:
@@ -48,7 +49,8 @@ def prepare_worker(threads: int) -> None:
 def run_unit(unit: Unit) -> list[dict[str, Any]]:
     """One entry a clip: scene, policy, nfe, chosen, and the scores of its candidates; the first is a random pick."""
     model, truths = _load(unit.model), [_truth(unit.truth, key) for key in unit.keys]
-    candidates, nfe, chosen = _sample(model, unit, truths)
+    with torch.autocast("cpu", torch.bfloat16, enabled=unit.bf16):
+        candidates, nfe, chosen = _sample(model, unit, truths)
     videos = [_decode(model, z) for z in candidates]
     scored = [[score(unit.task, video, truth) for video, truth in zip(each, truths, strict=True)] for each in videos]
     entries = []

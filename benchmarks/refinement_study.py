@@ -34,6 +34,7 @@ from tqdm.auto import tqdm
 
 import worldmodel
 from worldmodel.collect import collect, plan
+from worldmodel.training.precision import has_fast_bf16
 
 TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 8000
 SEED_STRIDE = 100_000_000  # from one noise seed of a scene to its next
@@ -52,12 +53,15 @@ class Study:
     seeds: int = 3  # a held-out scene
     block: int = 24  # clips of a method between two savings
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    bf16: bool = False  # evaluate the model in bf16, where the CPU multiplies it: twice as fast
     minutes: float = float("inf")  # after which nothing new is begun
 
 
 def main(study: Study) -> None:
     """Go on with the study for as long as there is time, and print the tables when it is done."""
     deadline = time.monotonic() + 60.0 * study.minutes
+    if study.bf16 and not has_fast_bf16("cpu"):
+        raise ValueError("bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
     model = worldmodel.load(study.model, "cpu")
     size, folder = model.recipe.image_size[0], study.out / study.task
     tuning, held_out = (
@@ -76,6 +80,7 @@ def main(study: Study) -> None:
         rows = compared(mean_errors(scores, study.task), tuned, model.backend.sigmas)
         found = desk.run("held_out", list(rows.values()), *held_out, study.seeds, whole=False)
     used = {"model": model.recipe.name, "weights_sha256": model.backend.weights_hash, "device": "cpu"}
+    used["bf16"] = study.bf16
     settings = {**used, "task": study.task}
     print(write_tables(folder, rows, found, tuned, scores, settings))
     if len(found["base"]) < len(held_out[1]) * study.seeds:
@@ -117,7 +122,13 @@ class Desk:
         blocks = [
             {
                 folder / method.name.replace(" ", "_") / f"{seed}-{first:04d}.json": Unit(
-                    method, self._study.model, task, truth, tuple(keys[first : first + size]), seed * SEED_STRIDE
+                    method,
+                    self._study.model,
+                    task,
+                    truth,
+                    tuple(keys[first : first + size]),
+                    seed * SEED_STRIDE,
+                    self._study.bf16,
                 )
                 for method in methods
             }
@@ -154,7 +165,8 @@ def _is_kept(path: Path, unit: Unit) -> bool:
     if not path.exists():
         return False
     kept = json.loads(path.read_text())
-    if kept["method"] != unit.method.describe() or kept["keys"] != list(unit.keys):
+    asked = {"method": unit.method.describe(), "keys": list(unit.keys), "bf16": unit.bf16}
+    if any(kept[name] != value for name, value in asked.items()):
         raise ValueError(f"out: got {path} of other settings, expected those of this study; choose another folder")
     return True
 
@@ -162,9 +174,8 @@ def _is_kept(path: Path, unit: Unit) -> bool:
 def _keep(path: Path, unit: Unit, entries: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beginning = path.with_suffix(".part")
-    beginning.write_text(
-        json.dumps({"method": unit.method.describe(), "keys": unit.keys, "seed": unit.seed, "entries": entries})
-    )
+    told = {"method": unit.method.describe(), "keys": unit.keys, "seed": unit.seed, "bf16": unit.bf16}
+    beginning.write_text(json.dumps({**told, "entries": entries}))
     beginning.replace(path)
 
 

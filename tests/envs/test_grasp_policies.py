@@ -13,7 +13,12 @@ SEEDS = range(12)
 def play(names, seeds=SEEDS, fps=16.0, num_frames=33, **options):
     """Signals (T, A, S, ...) of the named attempts on the scenes of the seeds, all in one batch."""
     family = Grasp(**options)
-    jobs = [(attempt(family.sampler(np.random.default_rng(seed)), name), seed) for name in names for seed in seeds]
+    scenes = {seed: family.sampler(np.random.default_rng(seed)) for seed in seeds}
+    jobs = [
+        (attempt(scenes[seed], name) if name in ATTEMPTS else (scenes[seed], name), seed)
+        for name in names
+        for seed in seeds
+    ]
     policies = [family.policy(policy, scene, np.random.default_rng(seed)) for (scene, policy), seed in jobs]
     simulation = Simulation(family, len(jobs), fps=fps)
     simulation.reset([scene for (scene, _), _ in jobs])
@@ -118,6 +123,16 @@ def test_policies_vary_with_the_generator_and_with_nothing_else():
     first = [POLICIES["expert"](scene, np.random.default_rng(seed))(info) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(first[0], first[1])
     assert not np.allclose(first[0], first[2])
+
+
+def test_a_gripper_that_searches_lifts_knocks_and_misses():
+    signals = play(["searching"], seeds=range(24), num_frames=49)
+    moved = np.linalg.norm(signals["position"] - signals["position"][0], axis=-1).max(axis=0)
+    lifted = signals["lift"].any(axis=0)
+    assert 0.1 < lifted.mean() < 0.9
+    assert (moved[~lifted] > 0.02).mean() > 0.3, "knocked or pushed"
+    aside = np.linalg.norm(signals["gripper_position"] - signals["position"][:, :, :, 0], axis=-1)
+    assert (aside > 0.1).mean() > 0.1, "and it goes anywhere"
 
 
 def test_a_slippery_item_is_too_heavy_for_the_grip():
