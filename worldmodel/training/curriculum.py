@@ -40,7 +40,9 @@ class Source:
 WIDE = {"channel_width": 0.11, "node_radius": 0.08}
 LARGE = {"ball_radius": 0.04, **WIDE}
 
-# Grasps that succeed and grasps that fail are as many; drops meet another gravity in one clip of eight.
+INTERVENTIONS = {"gravity": [3.0, 15.0], "friction": [0.1, 1.0], "scale": [0.4, 2.5]}
+
+# Grasps that succeed and grasps that fail are as many; one drop in five meets another physics.
 EMBEDDED = (
     Source("agent", "graph-traversal", 6000, policies=BALL, num_frames=49, options={"task": "agent", **LARGE}),
     Source("flood", "graph-traversal", 1200, options={"task": "flood", **WIDE}),
@@ -52,6 +54,7 @@ EMBEDDED = (
     Source("drop", "free-fall", 6000),
     Source("drop_long", "free-fall", 800, seed=7250, num_frames=33),
     Source("drop_physics", "free-fall", 1000, seed=8250, options={"gravity": [3.0, 15.0]}),
+    Source("drop_interventions", "free-fall", 1000, seed=9250, options=INTERVENTIONS),
 )
 
 
