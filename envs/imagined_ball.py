@@ -23,8 +23,8 @@ class BallReadout:
     """Where the ball is, and from it all that :mod:`worldmodel.envs.traversal` or ``maze`` measures.
 
     Read without a miss from a diameter of 3 px on, which pictures of 64 px have of the default ball.
-    ``found`` says whether a ball was seen. Where it was not, it is taken to have stayed, and ``legal`` is false, as it
-    is where the ball came faster than its motor can drive it.
+    ``found`` says whether a ball was seen. Where it was not, it is taken to have stayed until it is seen again: that is
+    not ``legal`` if it would have had to leave the ways, or come faster than its motor can drive it.
 
     Args:
         family: of the scene.
@@ -48,26 +48,27 @@ class BallReadout:
         place, found = self._locate(np.asarray(observation["pixels"])[None, None])
         if found[0, 0]:
             memory["ball"] = place[:, 0]
-        return Reading({**memory, "time": np.zeros(1)})
+        return Reading({**memory, "time": np.zeros(1), "unseen": np.zeros(1)})
 
     def read(self, reading: Reading, video: np.ndarray, actions: np.ndarray) -> tuple[Reading, dict[str, np.ndarray]]:
         """Every signal of the family, ``position`` (B, n, 1, 3) m, ``velocity`` m/s and ``found``."""
         places, found = self._locate(video)
         memory, frames = dict(reading.memory), []
-        time = memory.pop("time")
+        time, unseen = memory.pop("time"), memory.pop("unseen")
         for place, seen in zip(places.swapaxes(0, 1), found.T, strict=True):
             time = time + 1.0 / self.fps
             before = memory["ball"]
             here = np.where(seen[:, None], place, before)
-            possible = FASTER * self.scene.max_speed * np.sqrt(2.0) / self.fps + VIEW / self._height
+            possible = FASTER * self.scene.max_speed * np.sqrt(2.0) * (1.0 + unseen) / self.fps + VIEW / self._height
+            unseen = np.where(seen, 0.0, unseen + 1.0)
             rolled = np.linalg.norm(here - before, axis=1) <= possible
             readings = self._readings(before, here, time)
             signals = self.family.measure(readings, memory)
-            signals["legal"] = signals["legal"] & seen & rolled
+            signals["legal"] = signals["legal"] & rolled
             poses = {name: readings[f"{name} of ball"][:, None] for name in ("position", "velocity")}
             frames.append({**signals, **poses, "found": seen})
         signals = {name: np.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}
-        return Reading({**memory, "time": time}), signals
+        return Reading({**memory, "time": time, "unseen": unseen}), signals
 
     def observe(self, signals: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """``agent_pos`` (B, n, 4): x, y in metres and their velocities in m/s."""

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from worldmodel import collect as module
-from worldmodel.commands.arguments import parse_options
 from worldmodel.collect import collect, episode_name
+from worldmodel.commands.arguments import parse_options
 from worldmodel.envs.free_fall import DropSampler, FreeFallEnv
 from worldmodel.envs.maze import MazeEnv
 from worldmodel.storage import EpisodeStore, StoreError, episodes

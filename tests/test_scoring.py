@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldmodel.commands.arguments import parse_rows
 from worldmodel.collect import collect
+from worldmodel.commands.arguments import parse_rows
 from worldmodel.evaluators.registry import FAMILIES, evaluator_of, family_id_of, groups_of
 from worldmodel.parts import open_parts
 from worldmodel.scoring import charged, evaluate_stores, judge

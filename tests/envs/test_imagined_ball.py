@@ -70,7 +70,23 @@ def test_what_no_ball_does_is_not_legal():
     video = np.stack([first["pixels"], away, jumped])[None]
     _, signals = readout.read(readout.begin(first), video, np.zeros((1, 3, 2)))
     assert signals["found"][0].tolist() == [True, False, True]
-    assert signals["legal"][0].tolist() == [True, False, False]
+    assert signals["legal"][0].tolist() == [True, True, False], "not seen is no proof; to come back elsewhere is"
+
+
+@pytest.mark.parametrize("unseen", [1, 3])
+def test_a_ball_that_is_lost_from_sight_may_come_back_where_it_can_have_rolled(unseen):
+    env = gym.make(SCENES[0][0], image_size=64, num_frames=33, **SCENES[0][1]).unwrapped
+    _, first, observations, _, _ = played(env, 5, "shortest")
+    readout = readout_for(env)
+    hidden, start = np.stack([each["pixels"] for each in observations])[None], 4
+    hidden[0, start : start + unseen] = 0
+    _, signals = readout.read(readout.begin(first), hidden, np.zeros((1, 32, 2)))
+    assert (~signals["found"][0]).sum() == unseen
+    assert signals["legal"].all()
+    begun, half = readout.begin(first), start + unseen - 1
+    middle, _ = readout.read(begun, hidden[:, :half], np.zeros((1, half, 2)))
+    _, rest = readout.read(middle, hidden[:, half:], np.zeros((1, 32 - half, 2)))
+    assert rest["legal"].all(), "how long it was not seen is remembered between pieces"
 
 
 def test_centroids_of_a_known_patch():

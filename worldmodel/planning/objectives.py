@@ -108,7 +108,9 @@ class WayToGoal:
         early = success.shape[1] - success.argmax(axis=1)
         way = np.nan_to_num(signals["distance_to_goal"][:, -1], nan=self.fault)
         before = np.cumsum(success, axis=1) == 0
-        faults = (~signals["legal"].astype(bool) & before).mean(axis=1)
+        # MuJoCo never loses sight of it.
+        sound = signals["legal"].astype(bool) & np.asarray(signals.get("found", True), bool)
+        faults = (~sound & before).mean(axis=1)
         return np.where(success.any(axis=1), -self.bonus * early, way) + self.fault * faults
 
 
