@@ -77,7 +77,7 @@ def test_risk_weighs_the_samples():
     ("objective", "message"),
     [
         (GoalLatent(np.zeros((1, 1, 1))), "need for latents"),
-        (Lift(0.4), "no gripper_position, opening"),
+        (Lift(0.4), "no gripper_position, gripper_target, opening"),
         (lambda futures: np.where(np.arange(len(futures)) == 2, np.nan, 0.0), "nan for candidate 2"),
         (lambda futures: np.zeros(1), r"shape \(1,\), expected \(4,\)"),
     ],

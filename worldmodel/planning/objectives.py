@@ -119,31 +119,35 @@ class Lift:
     """Bring the gripper around an item, close it, and lift it: metres that are left, over the last frames.
 
     Terms: from the grip point to the item's centre; while that is near, how far the fingers are open, and elsewhere
-    how far they are closed; and the lift that is missing.
+    how far they are closed; the lift that is missing; and in all frames, how far the hand is sent to where it cannot
+    go, such as into the table, along which it would be dragged.
 
     Attributes:
         start: m, world height of the item's centre where it stands.
         height: m, by which it is to be lifted.
         near: m, below which closing pays.
         frames: at the end of the plan, over which the mean is taken.
+        strain: weight of the metres between the set-point and the grip point.
     """
 
     start: float
     height: float = 0.08
     near: float = 0.02
     frames: int = 4
+    strain: float = 2.0
     needs = frozenset(("signals",))
 
     def __call__(self, futures: Futures) -> np.ndarray:
         """Costs (K,) in metres."""
-        signals = _signals(futures, ("gripper_position", "position", "opening"))
+        signals = _signals(futures, ("gripper_position", "gripper_target", "position", "opening"))
         item, grip = signals["position"][:, -self.frames :, 0], signals["gripper_position"][:, -self.frames :]
         opening = signals["opening"][:, -self.frames :]
         away = np.linalg.norm(item - grip, axis=-1)
         # Closed around the item costs up to half of the opening, open elsewhere a little more than that.
         fingers = np.where(away <= self.near, 0.5 * opening, 0.1 - 0.5 * opening)
         missing = np.clip(self.start + self.height - item[..., 2], 0.0, None)
-        cost = (away + fingers + 2.0 * missing).mean(axis=1)
+        strain = np.linalg.norm(signals["gripper_target"] - signals["gripper_position"], axis=-1)
+        cost = (away + fingers + 2.0 * missing).mean(axis=1) + self.strain * strain.mean(axis=1)
         return np.where(np.isfinite(cost), cost, 1.0)
 
 
