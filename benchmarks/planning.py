@@ -1,5 +1,8 @@
 """Planning against random actions, the scripted expert and MuJoCo itself as the model: success with intervals.
 
+MuJoCo is planned in twice, with what it knows and with what is read off its pictures: the second is the ceiling of a
+world model, of which nothing else can be had.
+
     python benchmarks/planning.py graph --scenes 100                        # random, expert, MuJoCo as the model
     python benchmarks/planning.py grasp --scenes 100 --model tiny           # and a world model, plain and refined
 
@@ -28,6 +31,7 @@ from worldmodel.planning.control import PlanningPolicy, Task
 from worldmodel.planning.icem import ICEM
 from worldmodel.planning.objectives import Lift, WayToGoal
 from worldmodel.planning.scoring import Scoring
+from worldmodel.planning.seen import SeenSimulator
 from worldmodel.planning.simulator import Simulator
 from worldmodel.policies import Policy, latency, run_episode
 from worldmodel.training.curriculum import LARGE
@@ -74,6 +78,7 @@ def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int]
         "random": lambda seed: Random(env, seed),
         "expert": lambda seed: GradedPolicy(env.family, env.scene, 8, seed=seed),
         "plan in MuJoCo": planning(lambda: Task(Simulator(env), scoring_of(env))),
+        "plan in MuJoCo, as seen": planning(lambda: Task(SeenSimulator(env), scoring_of(env))),
     }
     if arguments.model is not None:
         import worldmodel
