@@ -7,31 +7,23 @@ comes along, is seen.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import mujoco
 import numpy as np
 
 from worldmodel.envs import fetch
-from worldmodel.envs.drop_scene import COLOURS
 from worldmodel.envs.family import Family
 from worldmodel.envs.grasp import ATTACHED, HOLD_DURATION, LIFTED, NEAR
-from worldmodel.envs.imagined_readout import Reading, centroids
+from worldmodel.envs.imagined_item import ItemInSight
+from worldmodel.envs.imagined_readout import Reading
 from worldmodel.envs.rendering import camera_of
 from worldmodel.truth import Camera
 
-SHARE = 0.35  # of the item's colour in a pixel, below which it is taken for noise
 LEAST, MOST = 0.25, 2.5  # of the first area, within which a patch of the item's colour is the item
-FINE = 8  # parts of a pixel's side that are drawn for it
-COLOURED = 0.77  # of an outline, in which the item's colour is light enough to be told
 FREE = 0.75  # of the area that it has standing free, below which the hand is taken to hide a part of it
 STANDING = 3.0  # px, from where it stood first, within which a free item has not been moved
-SCENERY = ((161.0, 157.0, 149.0), (200.0, 205.0, 211.0), (83.0, 81.0, 77.0))  # table, sky, table in shadow
-ALIKE = 24.0  # grey levels, within which a pixel has such a colour
-NEARER = 0.01  # of a pixel of outline for each squared pixel by which the item has moved: decides ties
 GRASPED = 0.035  # m, from the grip point within which fingers close around an item
 CLOSED = 0.006  # m, beyond its width, to which they are closed then
 CARRIED = 0.05  # m, from the grip point within which an item can be carried
@@ -71,18 +63,15 @@ class GraspReadout:
             raise ValueError(f"scene: got the task {scene.task!r}, expected 'pick'; what is put down is not read yet")
         self.family, self.scene, self.fps = family, scene, float(fps)
         self._camera = front_camera(*image_size)
-        colour = 255.0 * np.array(COLOURS[scene.colour])
-        self._chroma = colour - colour.mean()
-        self._outline = _outline(scene, self._camera)
-        self._area = COLOURED * float(self._outline.sum())
+        self._item = ItemInSight(scene, self._camera)
 
     def begin(self, observation: Mapping[str, np.ndarray]) -> Reading:
         """The gripper as ``agent_pos`` (4,) has it, and the item as ``pixels`` (H, W, 3) show it."""
         gripper, pictures = np.asarray(observation["agent_pos"], np.float64)[None], observation["pixels"][None]
-        centroid, mass, _ = self._seen(pictures)
+        centroid, mass = self._item.seen(pictures)
         start = np.array(self.scene.centre)[None]
         beside = centroid - self._camera.project(start)
-        free = mass[0] >= FREE * self._area
+        free = mass[0] >= FREE * self._item.area
         memory = {
             "time": np.zeros(1),
             "target": gripper[:, :3],
@@ -90,7 +79,7 @@ class GraspReadout:
             "item": start,
             # What a picture of the standing item shows beside the projected centre, it shows later too.
             "offset": beside if free and np.linalg.norm(beside) < STANDING else np.zeros((1, 2)),
-            "area": mass if free else np.full(1, self._area),
+            "area": mass if free else np.full(1, self._item.area),
             "held_at": np.zeros((1, 3)),
             "held_since": np.full(1, np.inf),
         }
@@ -171,34 +160,11 @@ class GraspReadout:
 
         What the hand leaves free is not in the middle of the item, so there its outline is laid over it.
         """
-        centroid, mass, _ = self._seen(pictures)
+        centroid, mass = self._item.seen(pictures)
         centre, before = centroid - memory["offset"], self._camera.project(memory["item"])
         for row in np.flatnonzero((mass > 0.0) & (mass < FREE * memory["area"])):
-            centre[row] = self._outlined(pictures[row], before[row])
+            centre[row] = self._item.outlined(pictures[row], before[row])
         return centre, centroid, mass
-
-    def _outlined(self, picture: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """Where (2,) px the item's outline covers most of its colour and least scenery; other things may hide it."""
-        share = self._shares(picture)
-        evidence = share - (1.0 - share) * _scenery(picture)
-        score = cv2.filter2D(evidence, cv2.CV_32F, self._outline, borderType=cv2.BORDER_REPLICATE)
-        rows, columns = np.indices(share.shape) + 0.5
-        score -= NEARER * ((columns - before[0]) ** 2 + (rows - before[1]) ** 2)
-        row, column = np.unravel_index(np.argmax(score), score.shape)
-        return np.array([column + 0.5 + _peak(score[row], column), row + 0.5 + _peak(score[:, column], row)])
-
-    def _shares(self, pictures: np.ndarray) -> np.ndarray:
-        """How much of each pixel of pictures (..., H, W, 3) is the item's colour."""
-        colours = pictures.astype(np.float32)
-        chroma = colours - colours.mean(axis=-1, keepdims=True)
-        share = chroma @ self._chroma / (self._chroma @ self._chroma)
-        rest = np.linalg.norm(chroma - share[..., None] * self._chroma, axis=-1) / np.linalg.norm(self._chroma)
-        share = np.clip(share - 0.5 * rest, 0.0, 1.0)
-        return np.where(share >= SHARE, share, 0.0).astype(np.float32)
-
-    def _seen(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Centroid (B, 2) px, mass (B,) px and radius (B,) px of the item's colour in pictures (B, H, W, 3)."""
-        return centroids(self._shares(pictures))
 
 
 def _grip(memory: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -213,48 +179,6 @@ def front_camera(height: int, width: int) -> Camera:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     return camera_of(model, data, fetch.CAMERA, height, width)
-
-
-def _outline(scene: Any, camera: Camera) -> np.ndarray:
-    """Shares of pixels that the item covers where it stands, as an odd square around its centre."""
-    turn = np.zeros(9)
-    mujoco.mju_quat2Mat(turn, np.array(scene.quaternion))
-    places = np.array(scene.centre) + _surface(scene) @ turn.reshape(3, 3).T
-    around = camera.project(places) - camera.project(np.array(scene.centre))
-    side = 2 * int(np.ceil(np.abs(around).max())) + 1
-    hull = cv2.convexHull(np.round((around + side / 2.0) * FINE).astype(np.int32))
-    fine = cv2.fillConvexPoly(np.zeros((side * FINE, side * FINE), np.float32), hull, 1.0)
-    return np.asarray(fine.reshape(side, FINE, side, FINE).mean(axis=(1, 3)))
-
-
-def _surface(scene: Any) -> np.ndarray:
-    """Points (N, 3) m whose convex hull is the item, in its own axes."""
-    angles = np.linspace(0.0, 2.0 * np.pi, 24, endpoint=False)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    if scene.shape == "box":
-        return np.array(list(itertools.product((-1.0, 1.0), repeat=3))) * scene.size
-    if scene.shape == "cylinder":
-        return np.array([(*(scene.size[0] * xy), z * scene.size[1]) for xy in circle for z in (-1.0, 1.0)])
-    ball = np.array([(*(c * xy), s) for c, s in circle for xy in circle]) * scene.size[0]
-    ends = (0.0,) if scene.shape == "sphere" else (-scene.size[1], scene.size[1])
-    return np.concatenate([ball + np.array((0.0, 0.0, z)) for z in ends])
-
-
-def _scenery(picture: np.ndarray) -> np.ndarray:
-    """Which pixels of a picture (H, W, 3) are table, lit or in shadow, or sky: what is behind every item."""
-    colours = picture.astype(np.float32)
-    plain = [np.linalg.norm(colours - np.array(each), axis=-1) <= ALIKE for each in SCENERY]
-    warm = colours[..., 0] >= colours[..., 2]  # unlike the hand's grey, which is as dark as a shadow
-    return (plain[0] | plain[1] | (plain[2] & warm)).astype(np.float32)
-
-
-def _peak(values: np.ndarray, index: int) -> float:
-    """By how much of a step the peak of samples lies beside the greatest, as a parabola through three has it."""
-    if not 0 < index < len(values) - 1:
-        return 0.0
-    left, middle, right = (float(values[index + step]) for step in (-1, 0, 1))
-    curvature = left - 2.0 * middle + right
-    return 0.0 if curvature >= 0.0 else float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5))
 
 
 def _on_plane(camera: Camera, pixel: np.ndarray, axis: int, values: np.ndarray) -> np.ndarray:
