@@ -50,7 +50,11 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Print the table."""
-    model = embedded_size() if arguments.model is None else worldmodel.load(arguments.model)
+    model = (
+        embedded_size()
+        if arguments.model is None
+        else worldmodel.load(arguments.model, "cpu" if arguments.bf16 else None)
+    )
     print(f"{'envs':>5s}{'single ones, steps/s':>24s}{'one batch, steps/s':>22s}{'ratio':>8s}")
     for count in arguments.envs:
         shared = {"horizon": 10**6, "steps": arguments.steps, "nodes": 4}

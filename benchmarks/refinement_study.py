@@ -36,7 +36,7 @@ import worldmodel
 from worldmodel.collect import collect, plan
 from worldmodel.training.precision import has_fast_bf16
 
-TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 8000
+TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 11 000
 SEED_STRIDE = 100_000_000  # from one noise seed of a scene to its next
 UNFINISHED = "time is up; run the same command to go on"
 
@@ -166,7 +166,7 @@ def _is_kept(path: Path, unit: Unit) -> bool:
         return False
     kept = json.loads(path.read_text())
     asked = {"method": unit.method.describe(), "keys": list(unit.keys), "bf16": unit.bf16}
-    if any(kept[name] != value for name, value in asked.items()):
+    if any(kept.get(name, False) != value for name, value in asked.items()):
         raise ValueError(f"out: got {path} of other settings, expected those of this study; choose another folder")
     return True
 

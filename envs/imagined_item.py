@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import cv2
 import mujoco
 import numpy as np
 
@@ -14,7 +13,7 @@ from worldmodel.envs.imagined_readout import centroids
 from worldmodel.truth import Camera
 
 SHARE = 0.35  # of the item's colour in a pixel, below which it is taken for noise
-FINE = 8  # parts of a pixel's side that are drawn for it
+FINE, DIRECTIONS = 8, 180  # parts of a pixel's side that its outline is drawn with, and sides that it has
 COLOURED = 0.77  # of an outline, in which the item's colour is light enough to be told
 SCENERY = ((161.0, 157.0, 149.0), (200.0, 205.0, 211.0), (83.0, 81.0, 77.0))  # table, sky, table in shadow
 ALIKE = 24.0  # grey levels, within which a pixel has such a colour
@@ -49,7 +48,7 @@ class ItemInSight:
         """Where (2,) px the item's outline covers most of its colour and least scenery; other things may hide it."""
         share = self._shares(picture)
         evidence = share - (1.0 - share) * _scenery(picture)
-        score = cv2.filter2D(evidence, cv2.CV_32F, self._outline, borderType=cv2.BORDER_REPLICATE)
+        score = _correlated(evidence, self._outline)
         rows, columns = np.indices(share.shape) + 0.5
         score -= NEARER * ((columns - before[0]) ** 2 + (rows - before[1]) ** 2)
         row, column = divmod(int(np.argmax(score)), score.shape[1])
@@ -72,9 +71,13 @@ def _outline(scene: Any, camera: Camera) -> np.ndarray:
     places = np.array(scene.centre) + _surface(scene) @ turn.reshape(3, 3).T
     around = camera.project(places) - camera.project(np.array(scene.centre))
     side = 2 * int(np.ceil(np.abs(around).max())) + 1
-    hull = cv2.convexHull(np.round((around + side / 2.0) * FINE).astype(np.int32))
-    fine = cv2.fillConvexPoly(np.zeros((side * FINE, side * FINE), np.float32), hull, 1.0)
-    return np.asarray(fine.reshape(side, FINE, side, FINE).mean(axis=(1, 3)))
+    # Within a convex shape is what lies, in every direction, no farther than its points do.
+    angles = np.linspace(0.0, 2.0 * np.pi, DIRECTIONS, endpoint=False)
+    ways = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    fine = (np.arange(side * FINE) + 0.5) / FINE - side / 2.0
+    grid = np.stack(np.meshgrid(fine, fine), axis=-1)
+    inside = (grid @ ways.T <= (around @ ways.T).max(axis=0)).all(axis=-1)
+    return inside.reshape(side, FINE, side, FINE).mean(axis=(1, 3))
 
 
 def _surface(scene: Any) -> np.ndarray:
@@ -88,6 +91,14 @@ def _surface(scene: Any) -> np.ndarray:
     ball = np.array([(*(c * xy), s) for c, s in circle for xy in circle]) * scene.size[0]
     ends = (0.0,) if scene.shape == "sphere" else (-scene.size[1], scene.size[1])
     return np.concatenate([ball + np.array((0.0, 0.0, z)) for z in ends])
+
+
+def _correlated(picture: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Sums (H, W) of a picture (H, W) under an odd square laid on each pixel; its edges go on beyond them."""
+    padded = np.pad(picture, len(outline) // 2, mode="edge")
+    spectrum = np.fft.rfft2(padded) * np.conj(np.fft.rfft2(outline, padded.shape))
+    sums: np.ndarray = np.fft.irfft2(spectrum, padded.shape)[: picture.shape[0], : picture.shape[1]]
+    return sums
 
 
 def _scenery(picture: np.ndarray) -> np.ndarray:

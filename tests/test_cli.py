@@ -38,3 +38,17 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on():
     result = run("doctor", before=before)
     assert result.returncode == 1
     assert "run the same command to go on" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--further"], "further: got it without start"),
+        (["--further", "--start", "b", "--retrain-autoencoder"], "further: got it with retrain_autoencoder"),
+        (["--further", "--start", "b", "--lora-rank", "4"], "further: got it with retrain_autoencoder"),
+        (["--often", "maze=3"], "often: got some without further"),
+    ],
+)
+def test_train_refuses_options_that_it_would_not_heed(tmp_path, options, message):
+    done = run("train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *options)
+    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr

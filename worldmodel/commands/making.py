@@ -128,7 +128,7 @@ def train(
             for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
         further: go on with the transformer in the way that made it, instead of fine-tuning; embedded kind only.
-        often: environments whose clips are drawn more often than others', as name=times; of ``further`` alone.
+        often: environments whose clips are drawn more often than others', as maze=3; of ``further`` alone.
         steps: updates; 1000 of fine-tuning, 6000 of ``further``.
         batch: clips of an update, over all GPUs of ``accelerate launch``; 16 or 64.
         learning_rate: peak; 0.0001 or 0.001.
@@ -137,6 +137,7 @@ def train(
         resize: scale a LeRobot dataset's pictures to the model's size.
         camera: of a LeRobot dataset; its first if not given.
     """
+    from worldmodel.collect import environment_id
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
     from worldmodel.training.further import SETTINGS, train_further
     from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
@@ -145,12 +146,20 @@ def train(
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if further and start is None:
         raise ValueError("further: got it without start, expected the folder of a model to go on with; give --start")
+    if further and (retrain_autoencoder or schedule or lora_rank or prompt or resize or camera):
+        raise ValueError(
+            "further: got it with retrain_autoencoder, schedule or an option of fine-tuning, expected data, start, "
+            "often, steps, batch and learning_rate; leave the others out"
+        )
+    if often and not further:
+        raise ValueError("often: got some without further, expected none; give --further, or leave it out")
     if start is None or retrain_autoencoder:
         settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
         folder = train_from_stores(data, out, device, settings.scaled(effort), start)
     elif further:
+        more = {environment_id(name): times for name, times in parse_options(often).items()}
         settings_of_run = dataclasses.replace(SETTINGS, **given)
-        folder = train_further(data, start, out, device, settings_of_run, often=parse_options(often))
+        folder = train_further(data, start, out, device, settings_of_run, often=more)
     else:
         tuning = FinetuneSettings(**given, lora_rank=lora_rank)
         told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}

@@ -42,7 +42,7 @@ LARGE = {"ball_radius": 0.04, **WIDE}
 
 INTERVENTIONS = {"gravity": [3.0, 15.0], "friction": [0.1, 1.0], "scale": [0.4, 2.5]}
 
-# Grasps that succeed and grasps that fail are as many; one drop in five meets another physics.
+# Scripted grasps that succeed and that fail are about as many; one drop in five meets another physics.
 EMBEDDED = (
     Source("agent", "graph-traversal", 6000, policies=BALL, num_frames=49, options={"task": "agent", **LARGE}),
     Source("flood", "graph-traversal", 1200, options={"task": "flood", **WIDE}),

@@ -19,7 +19,7 @@ from worldmodel.training.latents import BATCH, GPU_BATCH, as_windows, encode_set
 from worldmodel.training.precision import fast_on_gpus, on_gpu, usual_device
 from worldmodel.training.run import fingerprint_of, prepare_folder
 from worldmodel.training.tiny import save_pipeline
-from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
+from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, new_transformer, train_transformer
 
 SETTINGS = TransformerSettings(steps=6000, learning_rate=1e-3, warmup_steps=100, seed=1)
 
@@ -46,14 +46,15 @@ def train_further(
         stride: frames between the beginnings of the chunks that a longer clip is cut into.
 
     Raises:
-        ValueError: the clips are none that the model takes, an environment in ``often`` is none of theirs, or ``out``
-            holds something else.
+        ValueError: ``start`` is not of the embedded kind, the clips are none that it takes, an environment in ``often``
+            is none of theirs, or ``out`` holds something else.
     """
     device = device or usual_device()
     backend = Cosmos25Backend.from_folder(start)
     sets = read_clip_sets(data)
     recipe = fitted(backend, sets).recipe
     _check_often(often or {}, {each.env for each in sets})
+    new_transformer(backend.transformer)  # refuses what is not of its kind before anything is written
     prepare_folder(out, "latents")
     vae = backend.codec.vae
     with fast_on_gpus(device):
@@ -81,5 +82,5 @@ def _check_often(often: Mapping[str, float], envs: Set[str]) -> None:
     for env, times in often.items():
         if env not in envs:
             raise ValueError(f"often: got {env}, expected one of {', '.join(sorted(envs))}; choose one")
-        if not isinstance(times, int | float) or not 0.0 < times < float("inf"):
+        if isinstance(times, bool) or not isinstance(times, int | float) or not 0.0 < times < float("inf"):
             raise ValueError(f"often: got {times!r} for {env}, expected a number above 0; say how many times as often")
