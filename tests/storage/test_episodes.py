@@ -159,6 +159,18 @@ def test_interrupted_write_is_not_listed_and_is_written_again(store, make_truth,
     assert before.items() <= contents(store.path).items()
 
 
+def test_what_a_kill_left_of_the_stores_own_file_is_removed_by_the_next_run(store):
+    left = store.path / f"zarr.{'0f' * 16}.partial"
+    left.write_text('{"attri')
+    other = store.path / "notes.partial"
+    other.write_text("mine")
+    with pytest.raises(StoreError, match="got a store, expected no folder"):
+        EpisodeStore.create(store.path, store.kind, settings=store.settings)
+    assert left.exists(), "who may not go on changes nothing"
+    EpisodeStore.create(store.path, store.kind, settings=store.settings, exist="resume")
+    assert not left.exists() and other.exists()
+
+
 def test_no_marker_until_every_array_is_there(store, make_truth, monkeypatch):
     monkeypatch.setattr(zarr.Group, "update_attributes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):

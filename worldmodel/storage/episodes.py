@@ -81,12 +81,14 @@ class EpisodeStore:
         if exist not in ("error", "resume"):
             raise StoreError(f"exist: got {exist!r}, expected 'error' or 'resume'; choose one of them")
         settings, provenance = as_json("settings", settings or {}), as_json("provenance", provenance or {})
-        _remove_beginnings(folder)
+        if all(_PARTIAL.fullmatch(name) for name in _names(folder)):  # a kill while the store was being made
+            _remove_partial(folder)
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             attributes = _root_attributes(folder, kind)
             if exist == "error":
                 raise StoreError(f"{folder}: got a store, expected no folder; give another, or resume this one")
             _check_settings(folder, settings, attributes["settings"])
+            _remove_partial(folder)
         else:
             attributes = {**header(kind), "settings": settings, "provenance": provenance}
             zarr.create_group(LocalStore(folder), attributes=attributes)
@@ -213,12 +215,15 @@ class EpisodeStore:
         return name in ARRAYS[self.kind] or name.startswith("zarr.")
 
 
-def _remove_beginnings(folder: Path) -> None:
-    """A kill while a store was being made leaves zarr's temporary file and nothing else."""
-    left = list(folder.iterdir()) if folder.is_dir() else []
-    if all(_PARTIAL.fullmatch(each.name) for each in left):
-        for each in left:
-            each.unlink()
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder) if folder.is_dir() else []
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what a kill has left of files that zarr was writing in a store's folder itself."""
+    for name in _names(folder):
+        if _PARTIAL.fullmatch(name):
+            (folder / name).unlink()
 
 
 def _root_attributes(folder: Path, kind: str | None) -> dict[str, Any]:
