@@ -15,9 +15,17 @@ from worldmodel.envs.grasp import Grasp
 from worldmodel.model import WorldModel
 from worldmodel.sampling.schedules import flow_sigmas
 from worldmodel.training import transformer as training
+from worldmodel.training.autoencoder import AutoencoderSettings, Stage
+from worldmodel.training.tiny import TinySettings
 
 BALL = velocity_commands(0.6, 16.0)
 RED = np.array([217.0, 31.0, 26.0])
+SHORTEST = TinySettings(
+    AutoencoderSettings(stages=(Stage(1, 32, 32, 2, 2), Stage(5, 32, 32, 1, 1)), warmup_steps=1),
+    training.TransformerSettings(steps=2, batch=2, warmup_steps=1),
+    frames=5,
+    stride=4,
+)
 
 
 class PaintedBall:

@@ -20,7 +20,7 @@ from worldmodel.backends.families import load_backend
 from worldmodel.backends.hub import is_hub_id
 from worldmodel.backends.licences import Guardrails
 from worldmodel.backends.protocol import Backend
-from worldmodel.backends.running import Running
+from worldmodel.backends.running import Running, usual_device
 from worldmodel.chunks import Settings, count_chunks, imagine_chunk
 from worldmodel.frames import check_frames
 from worldmodel.handover import as_handover
@@ -69,7 +69,7 @@ def load(
             f"model: got {str(name)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name of "
             "the hub; check the path"
         )
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or usual_device()
     backend = load_backend(
         str(folder),
         device,

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from worldmodel.collect import collect
 from worldmodel.training.clip_sets import ClipSet
 from worldmodel.training.latents import Windows
 
@@ -28,3 +29,12 @@ def windows():
     actions = rng.uniform(-1, 1, (4, 4, 7)).astype(np.float32)
     acts = np.array([True, True, False, False])
     return Windows(latents, actions, acts, np.zeros((4, 2, 4, 4), bool), np.full(4, 0.25))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A folder of two stores, one with actions."""
+    folder = tmp_path_factory.mktemp("many")
+    collect(folder / "drop", episodes=2, seed=5, image_size=32, num_frames=5)
+    collect(folder / "maze", "maze", episodes=2, seed=5, image_size=32, num_frames=9, policies=["random"])
+    return folder

@@ -4,38 +4,25 @@ import dataclasses
 
 import pytest
 import torch
+from known_models import SHORTEST
 
 import worldmodel
 from worldmodel.backends.pipeline_folder import stated_hash
-from worldmodel.collect import collect
 from worldmodel.training.further import SETTINGS, train_further
-from worldmodel.training.tiny import TinySettings, train_from_stores
+from worldmodel.training.tiny import train_from_stores
 from worldmodel.training.transformer import TransformerSettings
 
 FEW = dataclasses.replace(SETTINGS, steps=2, batch=2)
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    collect(folder / "drop", episodes=2, seed=5, image_size=32, num_frames=5)
-    collect(folder / "maze", "maze", episodes=2, seed=5, image_size=32, num_frames=9, policies=["random"])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def start(clips, tmp_path_factory):
-    autoencoder = TinySettings().scaled(1e-9).autoencoder
-    stages = tuple(dataclasses.replace(stage, frames=5, height=32, width=32, batch=1) for stage in autoencoder.stages)
-    settings = TinySettings(
-        dataclasses.replace(autoencoder, stages=stages), TransformerSettings(steps=1, batch=2, warmup_steps=1), frames=5
-    )
+def start(many, tmp_path_factory):
     torch.compiler.set_stance("force_eager")
-    return train_from_stores(clips, tmp_path_factory.mktemp("start"), "cpu", settings)
+    return train_from_stores(many, tmp_path_factory.mktemp("start"), "cpu", SHORTEST)
 
 
-def test_only_the_transformer_moves_and_the_card_says_from_where(clips, start, tmp_path):
-    folder = train_further(clips, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
+def test_only_the_transformer_moves_and_the_card_says_from_where(many, start, tmp_path):
+    folder = train_further(many, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
     before, after = worldmodel.load(start, device="cpu"), worldmodel.load(folder, device="cpu")
     assert before.recipe == after.recipe
     kept, found = before.backend.codec.vae.state_dict(), after.backend.codec.vae.state_dict()
@@ -46,7 +33,7 @@ def test_only_the_transformer_moves_and_the_card_says_from_where(clips, start, t
     card = (folder / "README.md").read_text()
     assert stated_hash(start) in card and stated_hash(folder) == after.backend.weights_hash != stated_hash(start)
     assert "worldmodel/Maze-v0 3 times" in card and "maze: 2 clips of 9 frames" in card
-    again = train_further(clips, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
+    again = train_further(many, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
     assert worldmodel.load(again, device="cpu").backend.weights_hash == after.backend.weights_hash
 
 
@@ -58,16 +45,16 @@ def test_only_the_transformer_moves_and_the_card_says_from_where(clips, start, t
         ({"worldmodel/Maze-v0": "twice"}, "often: got 'twice'"),
     ],
 )
-def test_what_is_to_be_seen_often_must_be_there(clips, start, tmp_path, often, message):
+def test_what_is_to_be_seen_often_must_be_there(many, start, tmp_path, often, message):
     with pytest.raises(ValueError, match=message):
-        train_further(clips, start, tmp_path / "out", "cpu", FEW, often=often)
+        train_further(many, start, tmp_path / "out", "cpu", FEW, often=often)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_holds_something_else_is_refused(clips, start, tmp_path):
+def test_a_folder_that_holds_something_else_is_refused(many, start, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"out: got .* which holds something else"):
-        train_further(clips, start, tmp_path, "cpu", FEW)
+        train_further(many, start, tmp_path, "cpu", FEW)
 
 
 @pytest.mark.parametrize("name", ["steps", "batch", "warmup_steps", "learning_rate"])

@@ -3,21 +3,13 @@
 import json
 
 import pytest
+from known_models import SHORTEST as SETTINGS
 
 import worldmodel
 from worldmodel.backends.pipeline_folder import stated_hash
 from worldmodel.collect import collect
 from worldmodel.storage import read_videos
-from worldmodel.training.autoencoder import AutoencoderSettings, Stage
 from worldmodel.training.tiny import ON_CPU, ON_GPU, TinySettings, train_from_stores, usual_settings
-from worldmodel.training.transformer import TransformerSettings
-
-SETTINGS = TinySettings(
-    AutoencoderSettings(stages=(Stage(1, 32, 32, 2, 2), Stage(5, 32, 32, 1, 1)), warmup_steps=1),
-    TransformerSettings(steps=2, batch=2, warmup_steps=1),
-    frames=5,
-    stride=4,
-)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +44,6 @@ def test_a_folder_that_holds_something_else_is_refused(data, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"out: got .* which holds something else"):
         train_from_stores(data.path, tmp_path, "cpu", SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """A folder of two stores, one with actions."""
-    folder = tmp_path_factory.mktemp("many")
-    collect(folder / "drop", episodes=2, seed=5, image_size=32, num_frames=5)
-    collect(folder / "maze", "maze", episodes=2, seed=5, image_size=32, num_frames=9, policies=["random"])
-    return folder
 
 
 def test_stores_of_several_kinds_make_a_model_that_takes_actions_and_goes_on_from_another(many, data, tmp_path):

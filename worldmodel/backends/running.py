@@ -131,6 +131,11 @@ class Running:
         return name in (self.memory or ())
 
 
+def usual_device() -> str:
+    """A CUDA device if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_tiles(running: Running, image_size: tuple[int, int]) -> None:
     """Refuse tiles that are as large as the frame."""
     if "tiling" in (running.memory or ()) and max(image_size) <= TILE:

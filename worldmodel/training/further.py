@@ -12,12 +12,13 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 from worldmodel.backends.cosmos25 import Cosmos25Backend
+from worldmodel.backends.running import usual_device
 from worldmodel.training.card import circumstances, described_clips, write_card
 from worldmodel.training.clip_sets import read_clip_sets
 from worldmodel.training.finetune import fitted
-from worldmodel.training.latents import BATCH, GPU_BATCH, as_windows, encode_sets, normalised, raw_encoder
-from worldmodel.training.precision import fast_on_gpus, on_gpu, usual_device
-from worldmodel.training.run import fingerprint_of, prepare_folder
+from worldmodel.training.latents import encoded_windows, normalised
+from worldmodel.training.precision import fast_on_gpus
+from worldmodel.training.run import prepare_folder
 from worldmodel.training.tiny import save_pipeline
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, new_transformer, train_transformer
 
@@ -58,10 +59,17 @@ def train_further(
     prepare_folder(out, "latents")
     vae = backend.codec.vae
     with fast_on_gpus(device):
-        batch = GPU_BATCH if on_gpu(device) else BATCH
-        cut = {"frames": recipe.num_frames, "stride": stride, "batch": batch}
-        stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
-        windows = as_windows(stretches, recipe.domains, ACTION_DIM, often)
+        windows = encoded_windows(
+            vae,
+            sets,
+            out / "latents",
+            recipe.domains,
+            ACTION_DIM,
+            device,
+            frames=recipe.num_frames,
+            stride=stride,
+            often=often,
+        )
         latents = normalised(windows.latents, vae.config["latents_mean"], vae.config["latents_std"])
         windows = dataclasses.replace(windows, latents=latents)
         transformer = train_transformer(windows, out, settings, device, backend.transformer)

@@ -18,7 +18,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import Domain
 from worldmodel.training.clip_sets import ClipSet, domain_of
 from worldmodel.training.precision import autocast, on_gpu
-from worldmodel.training.run import fingerprint
+from worldmodel.training.run import fingerprint, fingerprint_of
 from worldmodel.training.whole_clip import encode_clip
 
 SHARD = 500  # clips in a file; an interrupted run loses at most one
@@ -115,6 +115,24 @@ def raw_encoder(vae: AutoencoderKLWan, device: str = "cpu") -> Encode:
         return np.ascontiguousarray(mean, dtype=np.float16)
 
     return encode
+
+
+def encoded_windows(
+    vae: AutoencoderKLWan,
+    sets: Sequence[ClipSet],
+    out: Path,
+    domains: Sequence[Domain],
+    action_dim: int,
+    device: str,
+    *,
+    frames: int,
+    stride: int,
+    often: Mapping[str, float] | None = None,
+) -> Windows:
+    """Raw latents of all sets, encoded into ``out`` or found there; see :func:`encode_sets` and :func:`as_windows`."""
+    encode, batch = raw_encoder(vae, device), GPU_BATCH if on_gpu(device) else BATCH
+    stretches = encode_sets(encode, fingerprint_of(vae), sets, out, frames=frames, stride=stride, batch=batch)
+    return as_windows(stretches, domains, action_dim, often)
 
 
 def as_windows(

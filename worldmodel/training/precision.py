@@ -28,11 +28,6 @@ def on_gpu(device: str | None) -> bool:
     return torch.device(device or "cpu").type == "cuda"
 
 
-def usual_device() -> str:
-    """A CUDA device if there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @contextmanager
 def fast_on_gpus(device: str) -> Iterator[None]:
     """A CUDA device is the current one, multiplies float32 as TF32 and tries which convolutions are fastest."""

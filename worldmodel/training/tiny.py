@@ -15,20 +15,13 @@ from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistep
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.domains import check_room
 from worldmodel.backends.recipe import Recipe, check_size
+from worldmodel.backends.running import usual_device
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
 from worldmodel.training.card import circumstances, described_clips, write_card
 from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
-from worldmodel.training.latents import (
-    BATCH,
-    GPU_BATCH,
-    as_windows,
-    encode_sets,
-    normalised,
-    raw_encoder,
-    statistics,
-)
-from worldmodel.training.precision import fast_on_gpus, on_gpu, usual_device
-from worldmodel.training.run import fingerprint_of, prepare_folder
+from worldmodel.training.latents import encoded_windows, normalised, statistics
+from worldmodel.training.precision import fast_on_gpus, on_gpu
+from worldmodel.training.run import prepare_folder
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
@@ -134,10 +127,16 @@ def train_tiny(
     out.mkdir(parents=True, exist_ok=True)
     with fast_on_gpus(device):
         vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
-        batch = GPU_BATCH if on_gpu(device) else BATCH
-        cut = {"frames": settings.frames, "stride": settings.stride, "batch": batch}
-        stretches = encode_sets(raw_encoder(vae, device), fingerprint_of(vae), sets, out / "latents", **cut)
-        windows = as_windows(stretches, recipe.domains, ACTION_DIM)
+        windows = encoded_windows(
+            vae,
+            sets,
+            out / "latents",
+            recipe.domains,
+            ACTION_DIM,
+            device,
+            frames=settings.frames,
+            stride=settings.stride,
+        )
         mean, std = statistics(windows.latents)
         vae.register_to_config(latents_mean=mean, latents_std=std)
         windows = dataclasses.replace(windows, latents=normalised(windows.latents, mean, std))
