@@ -107,6 +107,18 @@ def test_a_run_killed_while_it_made_the_store_goes_on(tmp_path):
     assert contents(begun) == contents(whole)
 
 
+def test_workers_do_not_clear_up_in_a_store_where_others_write(tmp_path, monkeypatch):
+    beginning, record = tmp_path / f"zarr.{'0f' * 16}.partial", module._record_block
+
+    def record_beside_another(*job):
+        beginning.write_text('{"attri')
+        return record(*job)
+
+    monkeypatch.setattr(module, "_record_block", record_beside_another)
+    collect(tmp_path, episodes=1, workers=1, **SMALL)
+    assert beginning.exists()
+
+
 def test_workers_end_with_a_killed_parent(tmp_path):
     process = start(tmp_path / "truth", 4000)
     wait_for(process, tmp_path / "truth", 10)

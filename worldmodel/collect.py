@@ -38,7 +38,7 @@ class Episode:
 class Recipe:
     """What a worker needs to record any episode."""
 
-    out: Path
+    out: Path  # a store that has been created
     settings: dict[str, Any]
     env: str  # Gymnasium id
     env_options: str  # JSON
@@ -213,7 +213,7 @@ def _prepare(
 
 
 def _record_block(recipe: Recipe, block: list[Episode]) -> int:
-    store = EpisodeStore.create(recipe.out, "truth", settings=recipe.settings, exist="resume")
+    store = EpisodeStore.open(recipe.out, "truth", writable=True)
     env = _make_env(recipe.env, recipe.env_options)
     for episode in block:
         truth = env.record(seed=episode.seed, policy=episode.policy, depth=recipe.depth)

@@ -171,6 +171,13 @@ def test_what_a_kill_left_of_the_stores_own_file_is_removed_by_the_next_run(stor
     assert not left.exists() and other.exists()
 
 
+def test_a_worker_leaves_alone_what_another_is_writing(store, make_truth):
+    beginning = store.path / f"zarr.{'0f' * 16}.partial"  # zarr looks after the root's file with every array
+    beginning.write_text('{"attri')
+    EpisodeStore.open(store.path, "truth", writable=True).write_truth("000001", make_truth(1))
+    assert beginning.exists() and store.keys() == ["000000", "000001"]
+
+
 def test_no_marker_until_every_array_is_there(store, make_truth, monkeypatch):
     monkeypatch.setattr(zarr.Group, "update_attributes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):

@@ -71,6 +71,8 @@ class EpisodeStore:
     ) -> EpisodeStore:
         """Make a store to write to; ``exist="resume"`` goes on with one made with the same settings.
 
+        Nobody else may be writing to it, for what a killed run has left is cleared away; see ``open(writable=True)``.
+
         Raises:
             StoreError: the folder holds something else, another version or kind, or was made
                 with other settings; nothing is written then.
@@ -95,9 +97,13 @@ class EpisodeStore:
         return cls(folder, attributes, writable=True)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], kind: str | None = None) -> EpisodeStore:
-        """Open a store for reading; with ``kind``, refuse the other one."""
-        return cls(Path(path), _root_attributes(Path(path), kind), writable=False)
+    def open(cls, path: str | os.PathLike[str], kind: str | None = None, *, writable: bool = False) -> EpisodeStore:
+        """Open a store; with ``kind``, refuse the other one.
+
+        ``writable`` is for the workers of one run: unlike :meth:`create`, which clears away what a killed run has left,
+        it leaves alone what others are writing.
+        """
+        return cls(Path(path), _root_attributes(Path(path), kind), writable=writable)
 
     def keys(self) -> list[str]:
         """Keys of the complete episodes, sorted."""
