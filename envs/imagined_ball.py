@@ -15,6 +15,7 @@ RED = (60.0, 170.0)  # grey levels by which red exceeds the other channels: none
 LEAST, MOST = 0.3, 3.0  # of the ball's area, within which a red patch is the ball
 WIDEST = 2.0  # of the ball's radius of gyration, and a pixel: beyond, it is no ball, or two
 FASTER = 1.5  # times as far as the motor allows, and a pixel: beyond, it has not rolled there
+LONGEST = 0.5  # s out of sight, beyond which a ball is gone
 SUBSTEPS = 8  # points between two frames, at which the way is looked at
 _COLUMNS = {"position of ball": slice(0, 3), "velocity of ball": slice(3, 6), "wall on ball": slice(6, 10)}
 
@@ -24,7 +25,8 @@ class BallReadout:
 
     Read without a miss from a diameter of 3 px on, which pictures of 64 px have of the default ball.
     ``found`` says whether a ball was seen. Where it was not, it is taken to have stayed until it is seen again: that is
-    not ``legal`` if it would have had to leave the ways, rolling straight, or come faster than its motor can drive it.
+    not ``legal`` if it would have had to leave the ways, rolling straight, or come faster than its motor can drive it, or
+    is gone for more than half a second.
     Who wants to know whether it was there all the time asks ``found``.
 
     Args:
@@ -49,7 +51,7 @@ class BallReadout:
         place, found = self._locate(np.asarray(observation["pixels"])[None, None])
         if found[0, 0]:
             memory["ball"] = place[:, 0]
-        return Reading({**memory, "time": np.zeros(1), "unseen": np.zeros(1)})
+        return Reading({**memory, "time": np.zeros(1), "unseen": 1.0 - found[:, 0]})
 
     def read(self, reading: Reading, video: np.ndarray, actions: np.ndarray) -> tuple[Reading, dict[str, np.ndarray]]:
         """Every signal of the family, ``position`` (B, n, 1, 3) m, ``velocity`` m/s and ``found``."""
@@ -65,7 +67,7 @@ class BallReadout:
             rolled = np.linalg.norm(here - before, axis=1) <= possible
             readings = self._readings(before, here, time)
             signals = self.family.measure(readings, memory)
-            signals["legal"] = signals["legal"] & rolled
+            signals["legal"] = signals["legal"] & rolled & (unseen <= LONGEST * self.fps)
             poses = {name: readings[f"{name} of ball"][:, None] for name in ("position", "velocity")}
             frames.append({**signals, **poses, "found": seen})
         signals = {name: np.stack([frame[name] for frame in frames], axis=1) for name in frames[0]}

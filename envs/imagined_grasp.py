@@ -25,7 +25,7 @@ LEAST, MOST = 0.25, 2.5  # of the first area, within which a patch of the item's
 FREE = 0.75  # of the area that it has standing free, below which the hand is taken to hide a part of it
 STANDING = 3.0  # px, from where it stood first, within which a free item has not been moved
 GRASPED = 0.035  # m, from the grip point within which fingers close around an item
-CLOSED = 0.006  # m, beyond its width, to which they are closed then
+CLOSED = 0.006  # m, from its width, to which they are closed then
 CARRIED = 0.05  # m, from the grip point within which an item can be carried
 LOWEST = fetch.TABLE_HEIGHT + fetch.FINGER_DEPTH  # m, height of the grip point at which the finger tips meet the table
 
@@ -85,8 +85,7 @@ class GraspReadout:
         }
         centre, centroid, _ = self._centre(pictures, memory)
         flying = _on_plane(self._camera, centroid - memory["offset"], 0, gripper[:, 0])
-        fits = np.abs(memory["opening"] - self.scene.width) <= CLOSED
-        memory["held"] = fits & (np.linalg.norm(flying - gripper[:, :3], axis=1) <= GRASPED)
+        memory["held"] = self._fits(memory["opening"]) & (np.linalg.norm(flying - gripper[:, :3], axis=1) <= GRASPED)
         item = np.where(memory["held"][:, None], flying, self._standing(centre))
         return Reading({**memory, "item": np.where(np.isfinite(item), item, start)})
 
@@ -110,7 +109,10 @@ class GraspReadout:
         step = 2.0 * fetch.FINGER_SPEED / self.fps
         opening = memory["opening"] + np.clip(action[:, 3] - memory["opening"], -step, step)
         around = np.linalg.norm(memory["item"] - _grip(memory), axis=1) <= NEAR
-        memory["opening"] = np.where(around, np.maximum(opening, self.scene.width), opening)
+        between = memory["held"] | around
+        stopped = between & (memory["opening"] >= self.scene.width - CLOSED)  # a fist that comes near does not open
+        least = np.minimum(memory["opening"], self.scene.width)
+        memory["opening"] = np.where(stopped, np.maximum(opening, least), opening)
 
     def _follow(self, memory: dict[str, np.ndarray], pictures: np.ndarray) -> np.ndarray:
         """Where the item is seen (B, H, W, 3), on the table or carried at the gripper's depth; whether it is."""
@@ -118,7 +120,7 @@ class GraspReadout:
         found = (mass >= LEAST * memory["area"]) & (mass <= MOST * memory["area"])
         grip = _grip(memory)
         around = np.linalg.norm(memory["item"] - grip, axis=1) <= GRASPED
-        closed = memory["opening"] <= self.scene.width + CLOSED
+        closed = self._fits(memory["opening"])
         between = np.where(found[:, None], centroid - memory["offset"], np.nan)
         flying = _on_plane(self._camera, between, 0, grip[:, 0])
         # An item that is not seen may be behind the fingers that hold it.
@@ -127,6 +129,10 @@ class GraspReadout:
         place = np.where(memory["held"][:, None], flying, self._standing(np.where(found[:, None], centre, np.nan)))
         memory["item"] = np.where(np.isfinite(place), place, memory["item"])
         return found
+
+    def _fits(self, opening: np.ndarray) -> np.ndarray:
+        """Whether fingers so far apart can have the item between them."""
+        return np.abs(opening - self.scene.width) <= CLOSED
 
     def _standing(self, pixel: np.ndarray) -> np.ndarray:
         """Places (B, 3) m of an item that stands on the table where its centre is seen (B, 2)."""

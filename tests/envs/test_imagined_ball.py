@@ -89,6 +89,18 @@ def test_a_ball_that_is_lost_from_sight_may_come_back_where_it_can_have_rolled(u
     assert rest["legal"].all(), "how long it was not seen is remembered between pieces"
 
 
+def test_a_ball_that_stays_out_of_sight_is_gone():
+    env = gym.make(SCENES[0][0], image_size=64, num_frames=33, **SCENES[0][1]).unwrapped
+    first, _ = env.reset(seed=5)
+    readout = readout_for(env)
+    start, dark = readout.begin(first), np.zeros((1, 12, 64, 64, 3), np.uint8)
+    _, signals = readout.read(start, dark, np.zeros((1, 12, 2)))
+    assert signals["legal"][0].tolist() == [True] * 8 + [False] * 4, "half a second at 16 frames a second"
+    never = readout.begin({**first, "pixels": dark[0, 0]})
+    _, signals = readout.read(never, dark, np.zeros((1, 12, 2)))
+    assert signals["legal"][0].tolist() == [True] * 7 + [False] * 5, "the picture begun with counts"
+
+
 def test_centroids_of_a_known_patch():
     shares = np.zeros((2, 8, 10))
     shares[0, 2:4, 5:7] = 0.5

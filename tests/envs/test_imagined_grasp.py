@@ -89,6 +89,22 @@ def test_an_item_behind_the_hand_is_not_carried(env):
     assert np.abs(signals["position"][0, :, 0] - item).max() < 0.005
 
 
+@pytest.mark.parametrize("fist", [False, True])
+def test_a_fist_carries_nothing(env, fist):
+    """An item that rises with the hand around which it cannot be: what a model may well imagine."""
+    first, _ = env.reset(seed=0)
+    item, camera, up = np.array(env.scene.centre), front_camera(64, 64), np.array([0.0, 0.0, 0.02])
+    opening = 0.0 if fist else env.scene.width
+    start = readout_for(env).begin({**first, "agent_pos": np.array([*(item + 5 * up), opening])})
+    ways = [-up] * 5 + [up] * 8
+    heights = np.maximum(np.arange(-4, 9), 0)
+    rises = (camera.project(item) - camera.project(item + heights[:, None] * up))[:, 1].round().astype(int)
+    video = np.stack([np.roll(first["pixels"], -rise, axis=0) for rise in rises])[None]
+    _, signals = readout_for(env).read(start, video, np.array([[*way, opening] for way in ways])[None])
+    assert signals["lift"][0, -1] != fist
+    assert signals["opening"][0, -1] == pytest.approx(opening)
+
+
 def test_reading_can_begin_with_an_item_in_the_hand(env):
     _, info = env.reset(seed=0)
     act = env.family.policy("expert", env.scene, np.random.default_rng(0))
