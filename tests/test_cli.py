@@ -45,8 +45,11 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on():
     [
         (["--further"], "further: got it without start"),
         (["--further", "--start", "b", "--retrain-autoencoder"], "further: got it with retrain_autoencoder"),
-        (["--further", "--start", "b", "--lora-rank", "4"], "further: got it with retrain_autoencoder"),
-        (["--often", "maze=3"], "often: got some without further"),
+        (["--further", "--start", "b", "--lora-rank", "4"], "lora_rank: got what has no part in it"),
+        (["--further", "--start", "b", "--schedule", "cpu"], "schedule: got what has no part in it"),
+        (["--start", "b", "--effort", "0.5", "--often", "maze=3"], "effort, often: got what has no part in it"),
+        (["--steps", "9", "--resize"], "steps, resize: got what has no part in it"),
+        (["--start", "b", "--retrain-autoencoder", "--batch", "9"], "batch: got what has no part in it"),
     ],
 )
 def test_train_refuses_options_that_it_would_not_heed(tmp_path, options, message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,17 +142,20 @@ def train(
     from worldmodel.training.further import SETTINGS, train_further
     from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
 
-    named = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
-    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    shape = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
+    tuned = {"lora_rank": lora_rank, "prompt": prompt, "resize": resize, "camera": camera}
+    embedded = {"effort": None if effort == 1.0 else effort, "schedule": schedule}
     if further and start is None:
         raise ValueError("further: got it without start, expected the folder of a model to go on with; give --start")
-    if further and (retrain_autoencoder or schedule or lora_rank or prompt or resize or camera):
-        raise ValueError(
-            "further: got it with retrain_autoencoder, schedule or an option of fine-tuning, expected data, start, "
-            "often, steps, batch and learning_rate; leave the others out"
-        )
-    if often and not further:
-        raise ValueError("often: got some without further, expected none; give --further, or leave it out")
+    if further and retrain_autoencoder:
+        raise ValueError("further: got it with retrain_autoencoder, expected one of them; leave the other out")
+    if further:
+        _refuse_unheeded("go on with a model's transformer", embedded | tuned)
+    elif start is None or retrain_autoencoder:
+        _refuse_unheeded("train a model of the embedded kind", shape | tuned | {"often": often})
+    else:
+        _refuse_unheeded("fine-tune a pipeline", embedded | {"often": often})
+    given: dict[str, Any] = {name: value for name, value in shape.items() if value is not None}
     if start is None or retrain_autoencoder:
         settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
         folder = train_from_stores(data, out, device, settings.scaled(effort), start)
@@ -165,6 +168,15 @@ def train(
         told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
         folder = finetune_from_folder(data, start, out, device, tuning, **told)
     print(f"pipeline: {folder}")
+
+
+def _refuse_unheeded(doing: str, options: Mapping[str, Any]) -> None:
+    """Refuse what was given of options that have no part in what is done."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: got what has no part in it when asked to {doing}, expected nothing; leave it out"
+        )
 
 
 def rollout(
