@@ -1,0 +1,65 @@
+"""One line for each task of benchmarks/refinement_study.py that is finished: what refinement changes, and its controls.
+
+python benchmarks/refinement_summary.py --out runs/refinement_study
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from refinement_table import MATCHED
+from refinement_tasks import TASKS
+
+HEADS = {
+    "base": "Euler, base",
+    MATCHED: "Euler",
+    "unipc": "UniPC",
+    "sde": "SDE",
+    "restart": "Restart",
+    "plain": "P&P",
+    "masked": "P&P, masked",
+    "candidates_self": "best of 2",
+    "candidates_oracle": "oracle's of 2",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the study lies."""
+
+    out: Path = Path("runs/refinement_study")
+
+
+def main(settings: Settings) -> None:
+    """Print two tables: means of every method, and the refined row minus its controls."""
+    found = {task: settings.out / task / "results.json" for task in TASKS}
+    studies = {task: json.loads(path.read_text()) for task, path in found.items() if path.exists()}
+    if not studies:
+        raise SystemExit(
+            f"out: got {settings.out} without results.json, expected that of a finished study; run it first"
+        )
+    print(f"| task, mean error | {' | '.join(HEADS.values())} |\n| {' | '.join(['---'] * (1 + len(HEADS)))} |")
+    for task, study in studies.items():
+        means = " | ".join(f"{study['rows'][row]['mean']['value']:.2f}" for row in HEADS)
+        print(f"| {task}, {TASKS[task].label}, {TASKS[task].unit} | {means} |")
+    print("\n| task | P&P | minus Euler, as many evaluations | Holm p | minus best of 2 by its own score | Holm p |")
+    print(f"| {' | '.join(['---'] * 6)} |")
+    for task, study in studies.items():
+        refined = study["refined"]
+        cells = [study["rows"][refined]["label"].removeprefix("P&P, ")]
+        for other in (MATCHED, "candidates_self"):
+            difference = study["differences"][f"{refined} - {other}"]
+            cells += [_signed(difference["mean"], TASKS[task].unit), f"{difference['holm_p']:.2g}"]
+        print(f"| {task}, {study['scenes']} scenes, {study['clips']} clips a row | {' | '.join(cells)} |")
+
+
+def _signed(interval: Mapping[str, float], unit: str) -> str:
+    return f"{interval['value']:+.2f} [{interval['low']:+.2f}, {interval['high']:+.2f}] {unit}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
