@@ -25,8 +25,8 @@ class BallReadout:
 
     Read without a miss from a diameter of 3 px on, which pictures of 64 px have of the default ball.
     ``found`` says whether a ball was seen. Where it was not, it is taken to have stayed until it is seen again: that is
-    not ``legal`` if it would have had to leave the ways, rolling straight, or come faster than its motor can drive it, or
-    is gone for more than half a second.
+    not ``legal`` if it would have had to leave the ways, rolling straight, or come faster than its motor can drive it,
+    or is gone for more than half a second.
     Who wants to know whether it was there all the time asks ``found``.
 
     Args:

@@ -98,7 +98,8 @@ class Dreamer:
         from worldmodel.state import join
 
         began = time.monotonic()
-        states = [dataclasses.replace(each.state, seeds=_seeds(each), chunk=0) for each in episodes]
+        # Frames alone are handed over, so that what has just begun can stand beside what goes on.
+        states = [dataclasses.replace(each.state, seeds=_seeds(each), chunk=0, latents=None) for each in episodes]
         following, rollout = self.model.step(join(states), actions=actions, **self.options)
         seconds = (time.monotonic() - began) / len(episodes)
         stepped = []

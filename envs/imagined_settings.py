@@ -67,6 +67,8 @@ class Imagining:
         self.action_spec: ActionSpec = self.model.backend.action_spec
         self.model.check_options(steps, solver, refine, 1)
         self.starts.fit(self.model.recipe.image_size, self.model.recipe.fps)
+        if hasattr(self.starts, "check_camera"):
+            self.starts.check_camera(self.model.recipe)
         choices = {"steps": steps, "solver": solver, "refine": refine, "stop": stop}
         self.dreamer = Dreamer(self.model, choices)
         self.horizon, self.terminate, self._reward, self._success = int(horizon), terminate, reward, success

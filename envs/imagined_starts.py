@@ -11,7 +11,10 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.cameras import View, check_clips, check_view
 from worldmodel.envs.imagined_readout import Readout, readout_for
+
+REMEDY = "begin with FrameStarts(frames), of whose camera nothing is known"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Start:
 
 
 class Starts(Protocol):
-    """A source of beginnings.
+    """A source of beginnings. Where it knows its camera it may have ``check_camera(recipe)``, called after ``fit``.
 
     Attributes:
         action_spec: of the environment that they come from; None where there is none.
@@ -75,6 +78,13 @@ class EnvStarts:
         self._env = made.unwrapped
         self.family, self.action_spec = self._env.family, self._env.action_spec
         self.spaces = {"agent_pos": self._env.observation_space["agent_pos"]}
+
+    def check_camera(self, recipe: Any) -> None:
+        """Refuse an environment whose camera is none that the model knows; a scene is drawn to see it."""
+        if recipe.cameras:
+            self._env.reset(seed=0)
+            view = View.of(self._env.eye.camera(), self.family.scale(self._env.scene))
+            check_view(recipe, self._id, view, "starts", REMEDY)
 
     def draw(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         """A scene drawn with ``rng``, or given as ``options`` of the environment's own ``reset``."""
@@ -140,8 +150,13 @@ class StoreStarts(FrameStarts):
         keys = store.keys()
         if not keys:
             raise ValueError(f"path: got an empty store {path}, expected episodes; run worldmodel collect")
+        self._store, self._keys = store, keys
         truths = [store.read_truth(key) for key in keys]
         super().__init__(np.stack([truth.video[0] for truth in truths]), truths[0].action_spec)
+
+    def check_camera(self, recipe: Any) -> None:
+        """Refuse clips from a camera that is none that the model knows."""
+        check_clips(recipe, self._store, self._keys, "starts", REMEDY)
 
 
 def _read(path: Path, image_size: tuple[int, int]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.actions import held
+from worldmodel.actions import repeated
 from worldmodel.envs.imagined import ImaginedEnv
 from worldmodel.envs.imagined_dream import Chunk, Episode
 from worldmodel.envs.imagined_settings import info_of
@@ -43,7 +43,7 @@ class SingleSteps(gym.Wrapper):
         settings, before = self._inner.settings, self._inner.save()
         self._given.append(self._inner.action_spec.check(action))
         count, whole = len(self._given), settings.dreamer.actions
-        actions = held(np.stack(self._given), whole, self._inner.action_spec)
+        actions = repeated(np.stack(self._given), whole)
         ((after, chunk),) = settings.dreamer.step([before], actions[None])
         if count == whole:
             self._given = []

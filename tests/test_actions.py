@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from worldmodel.actions import ActionSpec
+from worldmodel.actions import ActionSpec, repeated
 
 SPEC = ActionSpec(
     names=("x", "y", "grip"),
@@ -53,7 +53,17 @@ def test_other_actions_are_refused_by_name_range_and_unit(action, message):
 
 
 def test_json_gives_the_same_spec_back():
-    assert ActionSpec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
+    document = json.loads(json.dumps(SPEC.to_json()))
+    assert ActionSpec.from_json(document) == SPEC
+    assert ActionSpec.from_json({**document, "still": True}) == SPEC, "as earlier versions wrote it"
+
+
+def test_missing_actions_repeat_the_last_and_are_never_zeros():
+    given = np.arange(1.0, 13.0).reshape(2, 2, 3)
+    filled = repeated(given, 5)
+    np.testing.assert_array_equal(filled[:, :2], given)
+    np.testing.assert_array_equal(filled[:, 2:], np.repeat(given[:, 1:], 3, axis=1))
+    assert repeated(given, 1) is not None and repeated(given, 1).shape == (2, 2, 3), "none is dropped"
 
 
 @pytest.mark.parametrize(

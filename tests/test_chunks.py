@@ -1,14 +1,17 @@
 """Rollouts longer than a chunk: the same whether looped over, streamed, batched or forked, and refused before work."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 import worldmodel
 from worldmodel.handover import HANDOVERS
-from worldmodel.rollout import in_sequence
+from worldmodel.rollout import Rollout, in_sequence
 from worldmodel.sampling import PredictPerturb
+from worldmodel.state import join
 from worldmodel.stopping import StopRule
 from worldmodel.storage import EpisodeStore
 from worldmodel.videos import RolloutStore
@@ -192,6 +195,49 @@ def test_a_long_rollout_is_written_while_it_is_imagined(model, frames, tmp_path,
     for name in ("video", "nfe", "seeds", "ends", "uncertainty"):
         np.testing.assert_array_equal(getattr(read, name), getattr(whole, name))
     assert len(list((tmp_path / "rollouts" / "0" / "video").glob("c.*"))) == 3
+
+
+def test_a_stream_keeps_no_frames_of_the_chunks_that_it_has_written(tmp_path):
+    store, size = EpisodeStore.create(tmp_path, "rollout"), 64
+
+    def peak(chunks):
+        stream = store.stream_rollout(f"{chunks}", chunks * 16)
+        tracemalloc.start()
+        for _ in range(chunks):
+            video = np.zeros((2, 16, size, size, 3), np.uint8)
+            stream.append(Rollout(video=video, fps=16.0, seeds=np.arange(2), nfe=np.zeros(2, np.int64)), 1)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        stream.close()
+        return used
+
+    _, short, long = (peak(chunks) for chunks in (7, 8, 40))  # the first one imports
+    assert long - short < 16 * size * size * 3, "32 more chunks take less than one of them"
+    assert store.read_rollout(["40"]).video.shape == (1, 640, size, size, 3)
+
+
+def test_what_is_no_number_ends_a_rollout(model, frames, monkeypatch):
+    monkeypatch.setattr(StopRule, "uncertainty", lambda *_: torch.tensor([0.1, float("nan"), 0.1]))
+    assert roll(model, frames, stop=StopRule(0.5)).ends.tolist() == [9, 1, 9]
+
+
+def test_states_of_another_model_or_another_chunk_are_refused_before_any_work(model, frames, monkeypatch):
+    state = model.start(frames, seeds=range(3))
+    after, _ = model.step(state)
+    with pytest.raises(ValueError, match=r"states: got chunks \[0, 1\], expected one and the same"):
+        join([state, after])
+    assert len(join([after, after])) == 6
+    monkeypatch.setattr(model.backend, "encode", lambda *_: pytest.fail("encoded before the state was checked"))
+    monkeypatch.setattr(model.backend, "denoiser", lambda *_, **__: pytest.fail("asked before the state was checked"))
+    for change, message in (
+        ({"frames": frames[:, None, :16]}, r"state: got frames \(3, 1, 16, 32, 3\)"),
+        ({"frames": np.repeat(frames[:, None], 9, axis=1)}, r"state: got frames \(3, 9, 32, 32, 3\)"),
+        ({"latents": np.zeros((3, 7, 1, 4, 4), np.float32)}, "state: got latents .* it is another model's"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.step(dataclasses.replace(state, **change))
+    with pytest.raises(ValueError, match="state: got ndarray, expected what start"):
+        model.step(frames)
 
 
 @pytest.mark.parametrize(

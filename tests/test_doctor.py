@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,10 +106,25 @@ def test_weights_are_measured_and_truncation_is_found(tmp_path: Path) -> None:
     assert "no *.safetensors" in doctor._weights(folder)[0].found
     file = folder / "vae" / "model.safetensors"
     save_file({"weight": np.zeros((16, 16), np.float32)}, file)
-    (whole,) = doctor._weights(folder)
-    assert whole.ok and whole.name == "tiny/vae" and "sha256" in whole.found
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "README.md").write_text(f"- weights: SHA-256 `{digest}`\n")
+    whole, card = doctor._weights(folder)
+    assert whole.ok and whole.name == "tiny/vae" and digest in whole.found
+    assert card.ok and card.name == "tiny/README.md"
+    (folder / "README.md").unlink()
+    assert "got no hash of the weights in README.md" in doctor._weights(folder)[1].found
     file.write_bytes(file.read_bytes()[:-1])
     (cut,) = doctor._weights(folder)
     assert not cut.ok and "expected" in cut.found
     file.write_bytes(b"version https://git-lfs")
     assert "without a safetensors header" in doctor._weights(folder)[0].found
+
+
+def test_whole_weights_that_the_card_does_not_describe_are_found(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(doctor.TINY_WEIGHTS, tmp_path / "worldmodel" / "backends" / "tiny"))
+    assert all(check.ok for check in doctor._weights(folder))
+    file = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    *files, card = doctor._weights(folder)
+    assert all(check.ok for check in files) and not card.ok
+    assert "got weights of SHA-256" in card.found and card.fix

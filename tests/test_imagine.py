@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import worldmodel
+from worldmodel.backends.cameras import View
 from worldmodel.collect import collect
 from worldmodel.imagine import imagine, range_lines
 
@@ -52,6 +53,26 @@ def test_clips_of_another_robot_are_refused_for_a_model_of_one(pipeline_folder, 
     with pytest.raises(ValueError, match="differ from those given: frame 'world' where 'gripper' is expected"):
         imagine(other, mazes, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_clips_from_another_camera_are_refused_before_anything_is_written(pipeline_folder, tmp_path):
+    size = {"episodes": 2, "seed": 3, "image_size": 32, "num_frames": 9}
+    drops = collect(tmp_path / "drop", options={"scale": [0.5, 2.0]}, **size)
+    rooms = collect(tmp_path / "room", "room", fps=16.0, **size)
+    plain = worldmodel.load(pipeline_folder, device="cpu")
+    view = View.of_clip(drops.attributes(drops.keys()[0]))
+    cameras = {"worldmodel/FreeFall-v0": view}
+    plain.backend.recipe = dataclasses.replace(plain.recipe, cameras=cameras, scenes={env: {} for env in cameras})
+    model = worldmodel.WorldModel(plain.backend)
+    assert len(imagine(model, drops, tmp_path / "drops", steps=1).keys()) == 2, "whatever their scale"
+    with pytest.raises(ValueError, match=r"clip 0+3: got worldmodel/Room-v0, which .* one of worldmodel/FreeFall-v0"):
+        imagine(model, rooms, tmp_path / "rooms", steps=1)
+    assert not (tmp_path / "rooms").exists()
+    assert len(imagine(model, rooms, tmp_path / "rooms", steps=1, any_camera=True).keys()) == 2
+    moved = dict.fromkeys(cameras, View.of_clip(rooms.attributes(rooms.keys()[0])))
+    plain.backend.recipe = dataclasses.replace(model.recipe, cameras=moved)
+    with pytest.raises(ValueError, match=r"degrees, .* m away, expected that of worldmodel/FreeFall-v0 which random"):
+        imagine(worldmodel.WorldModel(plain.backend), drops, tmp_path / "other", steps=1)
 
 
 def test_the_range_report_has_a_line_for_each_number(model, mazes):

@@ -23,7 +23,6 @@ class ActionSpec:
         control_hz: actions per second.
         scale: units per number: 1 when an action is given in the units themselves.
         gripper: what the gripper's number means at both ends, ``""`` without a gripper.
-        still: whether zeros, the gripper apart, mean no motion; otherwise missing actions cannot be filled in.
     """
 
     names: tuple[str, ...]
@@ -34,7 +33,6 @@ class ActionSpec:
     control_hz: float
     scale: float = 1.0
     gripper: str = ""
-    still: bool = True
 
     def __post_init__(self) -> None:
         for name in ("units", "low", "high"):
@@ -80,6 +78,7 @@ class ActionSpec:
         fields: dict[str, Any] = {
             k: tuple(value) if isinstance(value, list) else value for k, value in document.items()
         }
+        fields.pop("still", None)  # of earlier versions, which filled missing actions with zeros
         return cls(**fields)
 
     def _expected(self) -> str:
@@ -87,20 +86,10 @@ class ActionSpec:
         return f"{len(self.names)} numbers ({', '.join(f'{name} in {unit}' for name, unit in pairs)})"
 
 
-def held(actions: np.ndarray, count: int, spec: ActionSpec) -> np.ndarray:
-    """Actions (..., count, A) with those that are missing at the end filled: no motion, the gripper as it was.
+def repeated(actions: np.ndarray, count: int) -> np.ndarray:
+    """Actions (..., count, A): those given (..., n, A), the last of them repeated where they are fewer.
 
-    Raises:
-        ValueError: some are missing, and zeros are a motion.
+    Zeros would not do: they are a motion where actions are positions, and open or close a gripper.
     """
-    missing = count - actions.shape[-2]
-    if missing <= 0:
-        return actions
-    if not spec.still:
-        raise ValueError(
-            f"actions: got {actions.shape[-2]}, expected {count}; what stands for no motion is not known "
-            f"({spec.frame}), so that none are filled in; give one for each frame"
-        )
-    rest = np.repeat(actions[..., -1:, :], missing, axis=-2)
-    rest[..., [name not in HELD for name in spec.names]] = 0.0
-    return np.concatenate([actions, rest], axis=-2)
+    missing = max(0, count - actions.shape[-2])
+    return np.concatenate([actions, np.repeat(actions[..., -1:, :], missing, axis=-2)], axis=-2)

@@ -31,6 +31,7 @@ class Settings:
     refine: Planned | None
     handover: Handover
     stop: StopRule | None
+    tail: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _sampled(
     uncertainty, over = np.full(len(state), np.nan), np.zeros(len(state), bool)
     if settings.stop is not None:
         uncertainty = settings.stop.uncertainty(denoise, z, noise).double().cpu().numpy()
-        over = uncertainty > settings.stop.limit
+        over = ~(uncertainty <= settings.stop.limit)  # one that is no number as well
         nfe.add_(1)
         advance(len(state))
     frames = 1 + (given.shape[2] - 1) * backend.frames_per_latent if given.shape[2] else 0

@@ -7,7 +7,6 @@ missing or broken.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +18,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from worldmodel.backends.checksum import CARD, check_card, weights_hash
 
 # extra -> (import name, distribution); "" is the base install
 PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -239,21 +240,30 @@ def _renderer_fix(backend: str) -> str:
 
 
 def _weights(folder: Path) -> list[Check]:
-    """Presence, size and hash of every weight file of the embedded model."""
+    """Presence, size and hash of every weight file of the embedded model, and whether its card states them."""
     in_clone = (folder.parents[2] / ".git").exists()
     fix = f"git checkout -- '{folder}'" if in_clone else "pip install --force-reinstall --no-deps worldmodel"
     files = sorted(folder.rglob("*.safetensors"))
     if not files:
         return [Check("weights", "tiny", False, f"no *.safetensors in {folder}", fix)]
-    return [_weight_file(file, f"tiny/{file.parent.relative_to(folder)}", fix) for file in files]
+    checks = [_weight_file(file, f"tiny/{file.parent.relative_to(folder)}", fix) for file in files]
+    return [*checks, _card(folder, files, fix)] if all(check.ok for check in checks) else checks
 
 
 def _weight_file(file: Path, name: str, fix: str) -> Check:
     problem = _truncation(file)
     if problem:
         return Check("weights", name, False, f"{file}: {problem}", fix)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Check("weights", name, True, f"{file.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
+    return Check("weights", name, True, f"{file.stat().st_size / 1e6:.1f} MB, sha256 {weights_hash([file])}")
+
+
+def _card(folder: Path, files: list[Path], fix: str) -> Check:
+    """What loading checks too."""
+    try:
+        check_card(folder, weights_hash(files), required=True)
+    except ValueError as error:
+        return Check("weights", f"tiny/{CARD}", False, str(error), fix)
+    return Check("weights", f"tiny/{CARD}", True, "describes these weights")
 
 
 def _truncation(file: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from worldmodel.backends.cameras import check_clips
 from worldmodel.backends.domains import choose, listening
 from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
@@ -32,6 +33,7 @@ def imagine(
     handover: str = "frame",
     stop: StopRule | None = None,
     told: bool = True,
+    any_camera: bool = False,
     seed: int = 0,
     batch_size: int = 32,
     label: str = "rollout",
@@ -49,27 +51,30 @@ def imagine(
         out: folder of the rollout store.
         steps, solver, refine, horizon, tail, handover, stop, batch_size: see :meth:`WorldModel.rollout`.
         told: whether a model that takes actions is told those of the clips, where they have any.
+        any_camera: take clips from another camera than those of the model's training, which are refused otherwise.
         seed: added to the seed of every clip.
         label: of the progress bar.
 
     Raises:
         StoreError: ``out`` holds something else, or rollouts of other settings or another truth.
-        ValueError: an option is malformed, or the clips' actions are none of those that the model knows; nothing has
-            been written then.
+        ValueError: an option is malformed, or the clips' actions or cameras are none of those that the model knows;
+            nothing has been written then.
     """
     model.check_options(steps, solver, refine, batch_size)
     check_seeds([seed])
     options: dict[str, Any] = {"steps": steps, "solver": solver, "refine": refine, "handover": handover, "stop": stop}
     frames = 1 + model.check_horizon(horizon, tail, handover)
     keys = _check_truth(model, truth, keys, frames)
+    if not any_camera:
+        check_clips(model.recipe, truth, keys, "truth", "pass any_camera=True (--any-camera)")
     listener = listening(model, truth.action_spec(keys[0])) if told else None
     model = model if listener is None else listener
-    settings = {**model.provenance(**options), "frames": frames, "seed": seed, "truth": truth.settings}
+    settings = {**model.provenance(**options, tail=tail), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 
     def pieces(batch: list[str]) -> Iterator[Rollout]:
         return model.stream(
-            np.stack([truth.array(key, "video").data[0] for key in batch]),
+            np.stack([truth.array(key, "video", stop=1).data[0] for key in batch]),
             seeds=[seed + (truth.attributes(key)["seed"] or 0) for key in batch],
             actions=None if listener is None else np.stack([truth.array(key, "actions").data for key in batch]),
             horizon=horizon if listener is None else frames - 1,
@@ -128,7 +133,7 @@ def _check_truth(model: WorldModel, truth: EpisodeStore, keys: Sequence[str] | N
     keys = truth.keys() if keys is None else list(keys)
     if not keys:
         raise ValueError(f"truth: got no finished clip in {truth.path}, expected some; run worldmodel collect again")
-    frames, height, width, _ = truth.array(keys[0], "video").data.shape
+    frames, height, width, _ = truth.shape(keys[0], "video")
     got = (height, width), frames, truth.attributes(keys[0])["fps"]
     expected = model.recipe.image_size, length, model.recipe.fps
     if got != expected:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from worldmodel.actions import held
+from worldmodel.actions import repeated
 from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.domains import choose, unusual
 from worldmodel.backends.families import load_backend
@@ -30,7 +30,7 @@ from worldmodel.rollout import Rollout, in_sequence, side_by_side
 from worldmodel.sampling import PredictPerturb, as_solver
 from worldmodel.sampling.budget import planned_nfe
 from worldmodel.sampling.sample import check_refine, check_solver
-from worldmodel.state import State
+from worldmodel.state import State, check_state
 from worldmodel.stopping import StopRule
 
 EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
@@ -123,11 +123,11 @@ class WorldModel:
             frames: (B, H, W, 3) uint8, or float in [0, 1], of the model's image size; or (B, F, H, W, 3) with
                 F = 1 + 4n given frames. None imagines from the model's prompt alone.
             seeds: (B,) non-negative integers; up to float rounding a rollout depends on its own only.
-            actions: (B, n, A) in the units of ``backend.action_spec``, one for each imagined frame; those that a cut
-                last chunk lacks are filled with standing still. None: nothing is known of them.
+            actions: (B, n, A) in the units of ``backend.action_spec``, one for each imagined frame; the last is
+                repeated where a cut last chunk lacks some. None: nothing is known of them.
             horizon: frames to imagine after the given ones; as many as actions, or one chunk, if None.
             tail: what to do with a horizon that is no whole number of chunks: "refuse", or "cut", which imagines
-                the last chunk whole and drops the frames beyond.
+                the last chunk whole, its last action repeated, and drops the frames beyond.
             handover: what each chunk gives to the next, see :mod:`worldmodel.handover`: "frame", "frames" or "latent".
             stop: ends a rollout that has left what the model knows; ``Rollout.ends`` says where.
             steps: sampling steps; the model's default if None.
@@ -140,7 +140,7 @@ class WorldModel:
         Raises:
             ValueError: an argument is malformed; nothing has been computed then.
         """
-        settings = self._settings(steps, solver, refine, handover, stop, batch_size)
+        settings = self._settings(steps, solver, refine, handover, stop, batch_size, tail)
         state = self.start(frames, seeds=seeds)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
@@ -175,7 +175,7 @@ class WorldModel:
 
         The first piece begins with the given frames as decoded. All samples are denoised at once.
         """
-        settings = self._settings(steps, solver, refine, handover, stop)
+        settings = self._settings(steps, solver, refine, handover, stop, tail=tail)
         state = self.start(frames, seeds=seeds)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
@@ -243,11 +243,9 @@ class WorldModel:
             ValueError: an argument is malformed, or every sample has ended; nothing has been computed then.
         """
         settings = self._settings(steps, solver, refine, handover, stop)
-        if state.ended.all():
-            raise ValueError("state: got samples that have all ended, expected a running one; start again")
-        actions, _ = self._check_actions(actions, None, len(state))
-        if actions is not None:
-            actions = self._held(actions, self.recipe.num_frames - state.frames.shape[1])
+        check_state(state, self.recipe.image_size, self.recipe.num_frames, self.backend.latent_shape)
+        new = self.recipe.num_frames - state.frames.shape[1]
+        actions, _ = self._check_actions(actions, None if actions is None else new, len(state))
         self.backend.check_memory(len(state))
         started = time.monotonic()
         following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
@@ -266,6 +264,7 @@ class WorldModel:
         handover: str,
         stop: StopRule | None,
         batch_size: int = 1,
+        tail: str = "refuse",
     ) -> Settings:
         """Checked settings of every chunk."""
         sigmas = self.check_options(steps, solver, refine, batch_size)
@@ -277,7 +276,7 @@ class WorldModel:
                 f"handover: got {way.name!r} of {way.frames(self.backend)} frames, expected fewer than the "
                 f"{self.recipe.num_frames} of a chunk; choose another"
             )
-        return Settings(sigmas, solver, refine, way, stop)
+        return Settings(sigmas, solver, refine, way, stop, tail)
 
     def check_horizon(self, horizon: int | None, tail: str = "refuse", handover: str = "frame") -> int:
         """Frames that :meth:`rollout` imagines after one given frame with these options, or a refusal."""
@@ -301,7 +300,7 @@ class WorldModel:
             return None, horizon
         refuse_actions(self.backend, actions)
         assert spec is not None
-        checked = spec.check(actions)
+        checked = self._check_range(actions)
         if (
             checked.ndim != 3
             or len(checked) != batch
@@ -315,10 +314,18 @@ class WorldModel:
             )
         return checked, checked.shape[1]
 
-    def _held(self, actions: np.ndarray, count: int) -> np.ndarray:
-        """As many actions, the missing ones filled with standing still."""
-        assert self.backend.action_spec is not None
-        return held(actions, count, self.backend.action_spec)
+    def _check_range(self, actions: np.ndarray) -> np.ndarray:
+        """Actions (..., A) within the bounds of the model's spec, or a refusal that says what was trained."""
+        spec = self.backend.action_spec
+        assert spec is not None
+        try:
+            return spec.check(actions)
+        except ValueError as error:
+            if not self.recipe.domains:
+                raise
+            pairs = zip(spec.names, choose(self.recipe.domains, spec).usual, strict=True)
+            usual = ", ".join(f"{name} from {low:.3g} to {high:.3g}" for name, (low, high) in pairs)
+            raise ValueError(f"{error}; 98 % of its training data had {usual}") from None
 
     def _pieces(
         self,
@@ -333,7 +340,7 @@ class WorldModel:
         for index in range(chunks):
             given = state.frames.shape[1]
             started, new = time.monotonic(), self.recipe.num_frames - given
-            own = None if actions is None else self._held(actions[:, :new], new)
+            own = None if actions is None else repeated(actions[:, :new], new)
             actions = None if actions is None else actions[:, new:]
             state, chunk = imagine_chunk(self.backend, state, settings, advance, own)
             common = self._common(state, settings, seconds=time.monotonic() - started)
@@ -374,9 +381,10 @@ class WorldModel:
         refine: PredictPerturb | None = None,
         handover: str = "frame",
         stop: StopRule | None = None,
+        tail: str = "refuse",
     ) -> dict[str, Any]:
         """What a rollout with these settings depends on beside its frames and seeds, JSON-ready."""
-        return self._provenance(self._settings(steps, solver, refine, handover, stop))
+        return self._provenance(self._settings(steps, solver, refine, handover, stop, tail=tail))
 
     def _provenance(self, settings: Settings) -> dict[str, Any]:
         return {
@@ -386,6 +394,7 @@ class WorldModel:
             "sigmas": [round(float(sigma), 6) for sigma in settings.sigmas],
             "refine": None if settings.refine is None else settings.refine.describe(),
             "handover": settings.handover.name,
+            "tail": settings.tail,
             "stop": None if settings.stop is None else settings.stop.describe(),
             "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "torch", "diffusers")},
             "device": str(self.backend.device),

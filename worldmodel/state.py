@@ -71,9 +71,39 @@ class State:
         return dataclasses.replace(copies, lineages=lineages)
 
 
+def check_state(
+    state: State, image_size: tuple[int, int], num_frames: int, latent_shape: tuple[int, int, int, int]
+) -> None:
+    """Refuse a state that a model of chunks of ``num_frames`` frames and latents (C, T', H', W') can't go on from."""
+    if not isinstance(state, State):
+        raise ValueError(f"state: got {type(state).__name__}, expected what start() or step() returned; begin with it")
+    if state.ended.all():
+        raise ValueError("state: got samples that have all ended, expected a running one; start again")
+    shape, fits = state.frames.shape, (len(state), "fewer than " + str(num_frames), *image_size, 3)
+    if shape[2:] != (*image_size, 3) or shape[1] >= num_frames:
+        raise ValueError(f"state: got frames {shape}, expected {fits}; start again with this model")
+    if state.latents is not None and (state.latents.shape[1], *state.latents.shape[3:]) != (
+        latent_shape[0],
+        *latent_shape[2:],
+    ):
+        raise ValueError(
+            f"state: got latents {state.latents.shape}, expected channels, height and width of {latent_shape}; it is "
+            "another model's, start again with this one"
+        )
+
+
 def join(states: list[State]) -> State:
-    """States that stand at the same chunk as one batch."""
+    """States that stand at the same chunk as one batch.
+
+    Raises:
+        ValueError: they do not, or only some have latents.
+    """
     first = states[0]
+    for state in states:
+        if (state.chunk, state.latents is None) != (first.chunk, first.latents is None):
+            raise ValueError(
+                f"states: got chunks {[each.chunk for each in states]}, expected one and the same; step them apart"
+            )
     return dataclasses.replace(
         first,
         frames=np.concatenate([state.frames for state in states]),

@@ -24,7 +24,7 @@ DRAW = 1  # the iteration under which the noise is drawn, beside that which star
 
 @dataclass(frozen=True)
 class StopRule:
-    """End a rollout with the chunk whose self-disagreement is above ``limit``; costs one evaluation a chunk.
+    """End a rollout with the chunk whose self-disagreement is above ``limit`` or no number; one evaluation a chunk.
 
     Args:
         limit: U in latent units. Take a high quantile of what the model shows on first chunks of scenes that it

@@ -11,20 +11,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from worldmodel.actions import HELD, ActionSpec
+from worldmodel.backends.domains import choose, matched
 from worldmodel.collect import environment_id, is_ours
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.model import WorldModel
-from worldmodel.show import Clip, contact_sheet
+from worldmodel.show import Clip, Line, contact_sheet
 from worldmodel.storage.export import write_png
 from worldmodel.wrapped import PixelEnv
 
-ENVS = ("graph-traversal", "maze", "grasp")  # in which a model without a named environment is looked for
+ENVS = ("graph-traversal", "maze", "grasp")  # among which one for each robot is looked for
 FAR = 0.6  # share of the way to a bound at which motions are held
+LEAST = 0.3  # agreement below which a number is said to move the wrong thing
+INK, FAINT = (20, 20, 20), (110, 110, 110)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Sweep:
         levels: (D, 2) what each number was held at.
         true, imagined: (D, 2, N, T, H, W, 3) uint8.
         fps: frames a second.
+        robot: whose actions they are; "" where the model knows one alone.
     """
 
     spec: ActionSpec
@@ -43,6 +48,7 @@ class Sweep:
     true: np.ndarray
     imagined: np.ndarray
     fps: float
+    robot: str = ""
 
     @property
     def agreement(self) -> np.ndarray:
@@ -52,6 +58,13 @@ class Sweep:
             sizes = np.linalg.norm(true, axis=-1) * np.linalg.norm(imagined, axis=-1)
             cosine = (true * imagined).sum(axis=-1) / sizes
         return np.where(np.linalg.norm(true, axis=-1) > 0, np.nan_to_num(cosine), np.nan)
+
+    @property
+    def means(self) -> np.ndarray:
+        """(D,) agreement over the scenes in which MuJoCo shows a change; nan where none does."""
+        return np.array(
+            [np.mean(own[np.isfinite(own)]) if np.isfinite(own).any() else np.nan for own in self.agreement]
+        )
 
 
 def action_sweep(model: WorldModel, env: gym.Env, seeds: Sequence[int]) -> Sweep:
@@ -69,7 +82,7 @@ def action_sweep(model: WorldModel, env: gym.Env, seeds: Sequence[int]) -> Sweep
     if not isinstance(scene, SceneEnv | PixelEnv) or scene.action_spec is None:
         raise ValueError(f"env: got {env}, expected one in which something acts; choose another, or wrap it: PixelEnv")
     spec = scene.action_spec
-    told = model.conditioned(domain=spec) if model.recipe.domains else model
+    told = matched(model, spec)
     levels = _levels(spec)
     chunk = told.recipe.num_frames
     ends = [(number, level) for number, both in enumerate(levels) for level in both]
@@ -82,58 +95,91 @@ def action_sweep(model: WorldModel, env: gym.Env, seeds: Sequence[int]) -> Sweep
         actions=np.repeat(commands[:, None], chunk - 1, axis=1),
         progress=False,
     )
-    return Sweep(spec, levels, true, rolled.video.reshape(true.shape), told.recipe.fps)
+    return Sweep(spec, levels, true, rolled.video.reshape(true.shape), told.recipe.fps, _robot(model, spec))
 
 
 def sweep_lines(sweep: Sweep) -> list[str]:
-    """The agreement of every number, a line each."""
+    """The agreement of every number, a line each, and what is wrong where something is."""
     lines = []
-    for index, (name, unit) in enumerate(zip(sweep.spec.names, sweep.spec.units, strict=True)):
-        own = sweep.agreement[index]
-        high, low = sweep.levels[index]
-        verdict = (
-            f"{np.nanmean(own):+.2f} (n = {np.isfinite(own).sum()})" if np.isfinite(own).any() else "not to be seen"
-        )
-        lines.append(f"{name} at {high:+.3g} and {low:+.3g} {unit}: agreement with MuJoCo {verdict}")
+    named = zip(sweep.spec.names, sweep.spec.units, sweep.levels, sweep.agreement, sweep.means, strict=True)
+    for name, unit, (high, low), own, mean in named:
+        found = "not to be seen" if np.isnan(mean) else f"{mean:+.2f} (n = {np.isfinite(own).sum()}){_verdict(mean)}"
+        who = f"{sweep.robot} {name}".strip()
+        lines.append(f"{who} at {high:+.3g} and {low:+.3g} {unit}: agreement with MuJoCo {found}")
     return lines
 
 
-def draw_sweep(sweep: Sweep, out: Path, scene: int = 0) -> Path:
-    """A contact sheet with MuJoCo and model side by side for both ends of every number, of one scene."""
+def wrong_ways(sweeps: Sequence[Sweep]) -> list[str]:
+    """Names of the numbers that move the wrong way, with those of their robots."""
+    return [
+        f"{sweep.robot} {name}".strip()
+        for sweep in sweeps
+        for name, mean in zip(sweep.spec.names, sweep.means, strict=True)
+        if mean < 0
+    ]
+
+
+def draw_sweep(sweeps: Sequence[Sweep], out: Path, scene: int = 0) -> Path:
+    """A contact sheet with MuJoCo and model side by side for both ends of every number, of one scene of each sweep."""
     clips = []
-    for index, name in enumerate(sweep.spec.names):
-        for side, sign in enumerate("+-"):
-            for who, video in (("MuJoCo", sweep.true), ("model", sweep.imagined)):
-                label = ((f"{sign}{name}", (20, 20, 20)), (who, (110, 110, 110)))
-                clips.append(Clip(video[index, side, scene], sweep.fps, label))
+    for sweep in sweeps:
+        robot: tuple[Line, ...] = ((sweep.robot, FAINT),) if sweep.robot else ()
+        for index, name in enumerate(sweep.spec.names):
+            for side, sign in enumerate("+-"):
+                for who, video in (("MuJoCo", sweep.true), ("model", sweep.imagined)):
+                    label = ((f"{sign}{name}", INK), (who, FAINT), *robot)
+                    clips.append(Clip(video[index, side, scene], sweep.fps, label))
     write_png(out, contact_sheet(clips, "Commanded motion: MuJoCo and model", across=2), overwrite=True)
     return out
 
 
-def find_env(model: WorldModel, name: str | None) -> gym.Env:
-    """The environment of a name, or the first known one whose actions the model takes, in the model's picture size.
+def find_envs(model: WorldModel, name: str | None) -> list[gym.Env]:
+    """The environment of a name, or the first known one for each robot of the model, in its picture size and rate.
 
     Raises:
         ValueError: the model takes none of the known environments' actions.
     """
-    for each in ENVS if name is None else (name,):
+    if name is not None:
+        return [_make(model, name)]
+    found: dict[str, gym.Env] = {}
+    for each in ENVS:
         env = _make(model, each)
         try:
-            if model.recipe.domains:
-                model.conditioned(domain=env.get_wrapper_attr("action_spec"))
-            return env
+            robot = _robot(model, env.get_wrapper_attr("action_spec"))
         except ValueError:
+            robot = None
+        if robot is None or found.setdefault(robot, env) is not env:
             env.close()
-            if name is not None:
-                raise
-    raise ValueError(f"model: got {model.recipe.name}, which takes no actions of {', '.join(ENVS)}; name the --env")
+    if not found:
+        raise ValueError(f"model: got {model.recipe.name}, which takes no actions of {', '.join(ENVS)}; name the --env")
+    return list(found.values())
+
+
+def unseen(model: WorldModel, sweeps: Sequence[Sweep]) -> list[str]:
+    """The model's robots that no sweep has."""
+    return [each.name for each in model.recipe.domains if each.name not in {sweep.robot for sweep in sweeps}]
+
+
+def _robot(model: WorldModel, spec: ActionSpec) -> str:
+    """Whose actions of a model they are; "" where it knows one robot without a name."""
+    matched(model, spec)
+    return choose(model.recipe.domains, spec).name if model.recipe.domains else ""
+
+
+def _verdict(mean: float) -> str:
+    """What is wrong with an agreement; "" where nothing is."""
+    if mean < 0:
+        return ": moves the wrong way"
+    return f": below {LEAST:g}, so it hardly moves, or moves the wrong thing" if mean < LEAST else ""
 
 
 def _make(model: WorldModel, name: str) -> gym.Env:
     """One of :mod:`worldmodel.envs`, or any Gymnasium MuJoCo environment through its own camera."""
     if is_ours(name):
         env = environment_id(name)
-        return gym.make(env, image_size=model.recipe.image_size, **model.recipe.scene(env))
+        recipe = model.recipe
+        size: dict[str, Any] = {"image_size": recipe.image_size, "num_frames": recipe.num_frames, "fps": recipe.fps}
+        return gym.make(env, **size, **recipe.scene(env))
     return PixelEnv(name, model.recipe.image_size, model.recipe.fps)
 
 

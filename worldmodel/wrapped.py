@@ -239,7 +239,6 @@ def _spec(model: mujoco.MjModel, space: gym.spaces.Box, name: str, fps: float) -
         high=tuple(map(float, space.high)),
         frame=name,
         control_hz=fps,
-        still=False,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistepScheduler
 
+from worldmodel.backends import checksum
 from worldmodel.backends.cosmos25 import Cosmos25Backend
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import PredictPerturb, flow_sigmas, sample
@@ -168,6 +169,12 @@ def test_weights_that_the_card_does_not_describe_are_refused(copy, backend):
     assert Cosmos25Backend.from_folder(copy).weights_hash == backend.weights_hash
     card.write_text(f"# mine\n\n- weights: SHA-256 `{'0' * 64}`\n")
     with pytest.raises(ValueError, match=r"got weights of SHA-256 .* expected 000000000000\.\.\., which README.md"):
+        Cosmos25Backend.from_folder(copy)
+
+
+def test_the_shipped_model_without_its_card_is_refused(copy, monkeypatch):
+    monkeypatch.setattr(checksum, "SHIPPED", copy)
+    with pytest.raises(ValueError, match=r"got no hash of the weights in README\.md"):
         Cosmos25Backend.from_folder(copy)
 
 

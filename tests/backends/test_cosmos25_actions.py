@@ -6,9 +6,8 @@ import tiny_predict
 import torch
 
 import worldmodel
-from worldmodel.actions import held
+from worldmodel.actions import repeated
 from worldmodel.backends.cosmos25_actions import (
-    COSMOS25_ACTIONS,
     euler,
     from_bridge,
     from_droid,
@@ -135,16 +134,17 @@ def test_fault_3_quaternions_work():
     np.testing.assert_allclose(from_poses(positions, quaternions, gripper), expected, atol=1e-12)
 
 
-def test_fault_4_an_incomplete_last_chunk_stands_still_with_the_gripper_as_it_was(model):
+def test_fault_4_an_incomplete_last_chunk_repeats_the_last_action_and_says_so(model):
     actions = motion(1, 15)
     actions[:, -1, 6] = 1.0
-    rest = held(actions[:, 12:], 12, COSMOS25_ACTIONS)
-    assert (rest[:, 3:, :6] == 0).all() and (rest[:, 3:, 6] == 1.0).all()
+    rest = repeated(actions[:, 12:], 12)
+    assert (rest[:, 3:] == actions[:, -1:]).all() and rest.shape == (1, 12, 7)
     with pytest.raises(ValueError, match="horizon: got 15 frames, expected 12 or 24"):
         roll(model, frames(), seeds=[0], actions=actions)
     cut = roll(model, frames(), seeds=[0], actions=actions, tail="cut")
     whole = roll(model, frames(), seeds=[0], actions=np.concatenate([actions[:, :12], rest], axis=1))
     assert cut.video.shape[1] == 16 and cut.actions.shape == (1, 15, 7)
+    assert (cut.provenance["tail"], whole.provenance["tail"]) == ("cut", "refuse")
     np.testing.assert_array_equal(cut.video, whole.video[:, :16])
 
 

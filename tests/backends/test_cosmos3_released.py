@@ -204,10 +204,13 @@ def test_actions_that_do_not_fit_are_refused(model, actions, message):
         model.conditioned(domain=DOMAIN).rollout(images(), seeds=[0], steps=1, actions=actions, progress=False)
 
 
-def test_missing_actions_are_never_filled_in(model):
-    told = model.conditioned(domain=DOMAIN)
-    with pytest.raises(ValueError, match="actions: got 3, expected 8; what stands for no motion is not known"):
-        told.rollout(images(), seeds=[0], steps=1, actions=motions(count=11), tail="cut", progress=False)
+def test_missing_actions_repeat_the_last(model):
+    told, given = model.conditioned(domain=DOMAIN), motions(count=11)
+    cut = told.rollout(images(), seeds=[0], steps=1, actions=given, tail="cut", progress=False)
+    filled = np.concatenate([given, np.repeat(given[:, -1:], 5, axis=1)], axis=1)
+    whole = told.rollout(images(), seeds=[0], steps=1, actions=filled, progress=False)
+    assert cut.video.shape[1] == 12
+    np.testing.assert_array_equal(cut.video, whole.video[:, :12])
 
 
 @pytest.mark.parametrize(

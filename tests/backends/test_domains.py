@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from known_models import random_robots
 
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import Domain, check_bounds, choose, differences, unusual
@@ -61,6 +62,26 @@ def test_bounds_that_cannot_be_scaled_are_refused():
         check_bounds(dataclasses.replace(BALL, high=(np.inf, 1.0)))
 
 
+def test_an_action_out_of_range_is_refused_with_what_was_trained():
+    model = random_robots().conditioned(domain="ball")
+    spec, ((low, high), *_) = model.backend.action_spec, choose(model.recipe.domains, "ball").usual
+    actions = np.zeros((1, 8, len(spec.names)))
+    actions[0, 3, 0] = 2.0 * spec.high[0]
+    expected = (
+        f"action {spec.names[0]}: got .* 98 % of its training data had {spec.names[0]} from {low:.3g} to {high:.3g}"
+    )
+    with pytest.raises(ValueError, match=expected):
+        model.rollout(np.zeros((1, 32, 32, 3), np.uint8), seeds=[0], actions=actions)
+
+
+def test_guidance_over_actions_without_any_is_refused():
+    model = random_robots().conditioned(domain="ball", action_guidance=2.0)
+    with pytest.raises(ValueError, match="actions: got None with action_guidance 2, expected some"):
+        model.rollout(np.zeros((1, 32, 32, 3), np.uint8), seeds=[0], progress=False)
+
+
 def test_the_range_report_counts_what_lies_outside_most_of_the_training_data():
     actions = np.array([[[0.4, 0.0], [0.45, 0.0]], [[-0.5, -1.0], [0.0, 0.9]]])
     assert unusual(DOMAINS[0], actions) == {"x": 0.5, "y": 0.25}
+    with pytest.raises(ValueError, match="actions: got none, expected at least one"):
+        unusual(DOMAINS[0], actions[:0])

@@ -7,11 +7,14 @@ import pytest
 import tiny_cosmos3
 import tiny_predict
 import tiny_wan
+import torch
+from lerobot_data import write_dataset
 
 import worldmodel
 from worldmodel.backends.families import load_backend
+from worldmodel.backends.text import ship_prompt
 from worldmodel.training.clip_sets import ClipSet
-from worldmodel.training.finetune import FinetuneSettings, finetune, finetune_from_folder
+from worldmodel.training.finetune import FinetuneSettings, finetune, finetune_from_folder, fitted
 from worldmodel.training.run import fingerprint_of
 
 SHORT = FinetuneSettings(steps=2, batch=2, levels=1, warmup_steps=1, stride=9, lora_rank=2, learning_rate=1e-2)
@@ -60,6 +63,57 @@ def test_a_family_learns_and_loads_again(family, clips, tmp_path):
     network = getattr(again.backend, "transformers", None) or [again.backend.transformer]
     assert fingerprint_of(network[0]) != before
     assert again.rollout(clips.video[:1, 0], seeds=[0], steps=1, progress=False).video.shape == (1, FRAMES, *SIZE, 3)
+
+
+@pytest.mark.parametrize("family", [predict, wan, cosmos3])
+def test_weights_that_the_card_of_a_family_does_not_describe_are_refused(family, tmp_path):
+    folder, _ = family(tmp_path / "start")
+    weights = load_backend(str(folder), "cpu", guardrail="none").weights_hash
+    for stated, ours in ((weights, True), ("0" * 64, False)):
+        (folder / "README.md").write_text(f"- weights: SHA-256 `{stated}`\n")
+        if ours:
+            assert load_backend(str(folder), "cpu", guardrail="none").weights_hash == weights
+            continue
+        with pytest.raises(ValueError, match=r"got weights of SHA-256 .*, expected 000000000000\.\.\."):
+            load_backend(str(folder), "cpu", guardrail="none")
+
+
+@pytest.mark.parametrize("family", [predict, wan, cosmos3])
+def test_what_is_trained_is_the_prediction_under_the_prompt_without_guidance(family, clips, tmp_path):
+    folder, prompt = family(tmp_path / "start")
+    backend = load_backend(str(folder), "cpu", guardrail="none")
+    negative = tiny_predict.embeddings(2) if family is predict else "blurred"
+    told = backend.conditioned(image_size=SIZE, num_frames=FRAMES, prompt=prompt, negative_prompt=negative)
+    clips = dataclasses.replace(clips, fps=told.recipe.fps)
+    z = torch.randn(1, *told.latent_shape, generator=torch.Generator().manual_seed(0))
+    guided, trained = (
+        each.denoiser(z[:, :, :1], None, clips.video[:1, :1])(z, 0.5) for each in (told, fitted(told, [clips]))
+    )
+    off = 1.0 if family is cosmos3 else 0.0
+    unguided = told.conditioned(guidance=off).denoiser(z[:, :, :1], None, clips.video[:1, :1])(z, 0.5)
+    torch.testing.assert_close(trained, unguided)
+    assert not torch.allclose(trained, guided, atol=1e-5)
+
+
+def test_a_released_model_learns_a_dataset_at_the_size_and_length_that_it_is_told(tmp_path):
+    data = write_dataset(tmp_path / "pushing", fps=10, lengths=(9, 12))
+    folder, _ = predict(tmp_path / "start")
+    ship_prompt(folder, "a grey wall", tiny_predict.embeddings(1))
+    told = {"image_size": [16, 32], "num_frames": 5}
+    with pytest.raises(ValueError, match=r"conditions: got guidance for .*, expected none of them"):
+        finetune_from_folder(data, folder, tmp_path / "out", "cpu", SHORT, conditions={"guidance": 2.0})
+    with pytest.raises(ValueError, match=r"no episode of 93 frames .* conditions num_frames"):
+        finetune_from_folder(data, folder, tmp_path / "out", "cpu", SHORT, resize=True)
+    assert not (tmp_path / "out").exists()
+    out = finetune_from_folder(
+        data, folder, tmp_path / "out", "cpu", SHORT, prompt="a grey wall", resize=True, conditions=told
+    )
+    model = worldmodel.load(out, device="cpu", guardrail="none")
+    assert (model.recipe.image_size, model.recipe.num_frames, model.recipe.fps) == ((16, 32), 5, 10.0)
+    assert '- prompt: "a grey wall"' in (out / "README.md").read_text()
+    model = model.conditioned(prompt="a grey wall", guidance=0.0)
+    frames = np.zeros((1, 16, 32, 3), np.uint8)
+    assert model.rollout(frames, seeds=[0], steps=1, progress=False).video.shape == (1, 5, 16, 32, 3)
 
 
 def test_two_experts_are_refused(clips, tmp_path):

@@ -13,7 +13,12 @@ from huggingface_hub.errors import (
 )
 
 from worldmodel.backends import hub
+from worldmodel.backends.checksum import stated_hash
 from worldmodel.backends.families import load_backend
+from worldmodel.backends.text import ship_prompt
+from worldmodel.collect import collect
+from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
+from worldmodel.training.start import local_folder
 
 NAME, COMMIT = "nvidia/Cosmos-Predict2.5-2B", "0123456789abcdef0123456789abcdef01234567"
 
@@ -49,6 +54,18 @@ def test_a_subfolder_of_another_revision(cache):
     assert folder.name == "robot" and (folder / "vae" / "config.json").is_file()
     with pytest.raises(ValueError, match=r"got no model_index.json, expected a pipeline; revisions with one are"):
         hub.fetch(NAME, "main")
+
+
+def test_a_repository_of_the_hub_is_fine_tuned_and_saved_whole(cache, tmp_path):
+    put(cache, "diffusers/base/post-trained")
+    assert (local_folder(NAME) / "transformer").is_dir()
+    ship_prompt(local_folder(NAME), "", tiny_predict.embeddings(1))
+    clips = collect(tmp_path / "clips", episodes=2, image_size=32, num_frames=9)
+    settings = FinetuneSettings(steps=1, batch=2, levels=1, lora_rank=2)
+    out = finetune_from_folder(clips.path, NAME, tmp_path / "out", "cpu", settings)
+    backend = load_backend(str(out), "cpu", guardrail="none")
+    assert backend.recipe.name == "Cosmos-Predict2.5-2B" and backend.weights_hash == stated_hash(out)
+    assert not any(path.is_symlink() for path in out.rglob("*")), "the cache may be cleared"
 
 
 def answer(code):

@@ -6,6 +6,7 @@ import pytest
 
 import worldmodel
 import worldmodel.envs
+from worldmodel.backends.cameras import View, view_differences
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
@@ -25,11 +26,13 @@ def model():
     return worldmodel.load("tiny", device="cpu")
 
 
-def test_it_remembers_scenes_that_can_be_made_again(model):
+def test_it_remembers_scenes_and_cameras_that_can_be_made_again(model):
     for env, robot in (("GraphTraversal", "ball"), ("Maze", "ball"), ("Grasp", "fetch"), ("FreeFall", None)):
         made = gym.make(f"worldmodel/{env}-v0", image_size=64, **model.recipe.scene(f"worldmodel/{env}-v0")).unwrapped
         if robot is not None:
             assert model.conditioned(domain=made.action_spec).backend.provenance()["domain"] == robot
+        made.reset(seed=0)
+        assert view_differences(model.recipe.cameras[f"worldmodel/{env}-v0"], View.of(made.eye.camera())) == []
         made.close()
 
 

@@ -97,6 +97,19 @@ def test_a_vector_of_episodes_is_one_batch_of_the_same_episodes(ball):
             assert own_info["distance_to_goal"] == info["distance_to_goal"][index]
 
 
+def test_one_of_several_can_begin_anew_while_the_others_go_on(robots):
+    env = ImaginedVectorEnv(2, robots, GRAPH, horizon=24, nodes=4, autoreset_mode="Disabled")
+    action = np.zeros(env.action_space.shape, np.float32)
+    for again in (0, 1):
+        env.reset(seed=0)
+        env.step(action)
+        mask = np.arange(2) == again
+        env.reset(seed=5, options={"reset_mask": mask})
+        seen, *_ = env.step(action)
+        assert [episode.chunk for episode in env.save()] == np.where(mask, 1, 2).tolist()
+        assert not np.array_equal(seen["pixels"][0], seen["pixels"][1])
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_what_has_ended_begins_anew_as_the_mode_says(ball, mode):
     env = ImaginedVectorEnv(2, ball, GRAPH, horizon=8, nodes=4, autoreset_mode=mode)

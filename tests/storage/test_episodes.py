@@ -159,6 +159,15 @@ def test_interrupted_write_is_not_listed_and_is_written_again(store, make_truth,
     assert before.items() <= contents(store.path).items()
 
 
+def test_the_beginning_of_an_array_is_read_without_the_rest(store, truth, monkeypatch):
+    video = store.array("000000", "video", stop=2)
+    np.testing.assert_array_equal(video.data, truth.video[:2])
+    assert video.dimensions == store.array("000000", "video").dimensions
+    assert store.shape("000000", "video") == truth.video.shape
+    with pytest.raises(StoreError, match="no such episode"):
+        store.shape("000009", "video")
+
+
 def test_what_a_kill_left_of_the_stores_own_file_is_removed_by_the_next_run(store):
     left = store.path / f"zarr.{'0f' * 16}.partial"
     left.write_text('{"attri')

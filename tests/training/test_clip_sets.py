@@ -9,7 +9,7 @@ import pytest
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.recipe import Recipe
 from worldmodel.collect import collect
-from worldmodel.training.clip_sets import domains_of, read_clip_sets, scenes_of
+from worldmodel.training.clip_sets import cameras_of, domains_of, read_clip_sets, scenes_of
 
 SPEC = ActionSpec(("throttle",), ("1",), (-1.0,), (1.0,), "car", 16.0)
 
@@ -45,6 +45,21 @@ def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
     path.write_text(path.read_text().replace('"steps"', '"stops"'))
     with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):
         Recipe.read(path)
+
+
+def test_cameras_are_those_that_all_clips_of_an_environment_share(tmp_path):
+    size = {"episodes": 3, "seed": 0, "image_size": 32, "num_frames": 5}
+    collect(tmp_path / "drop", options={"scale": [0.5, 2.0]}, **size)
+    collect(tmp_path / "room", "room", **size)
+    drops, rooms = read_clip_sets(tmp_path)
+    fall = "worldmodel/FreeFall-v0"
+    assert drops.view is not None and rooms.view is None, "scaled scenes look the same, rooms begin in other places"
+    assert cameras_of([drops, rooms]) == {fall: drops.view}
+    other = cameras_of([dataclasses.replace(drops, env="other")])["other"]
+    moved = dataclasses.replace(other, intrinsics=((3.0, 0.0, 0.5), (0.0, 3.0, 0.5), (0.0, 0.0, 1.0)))
+    tuned = cameras_of([drops, rooms], {fall: moved, "other": other, rooms.env: other})
+    assert tuned == {fall: drops.view, "other": other}, "what the new clips show replaces what was known"
+    assert cameras_of([drops, dataclasses.replace(drops, view=moved)]) == {}
 
 
 def test_robots_that_no_clip_has_are_forgotten_only_where_room_is_lacking(clip_set, capsys):

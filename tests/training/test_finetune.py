@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import worldmodel
+from worldmodel.backends.checksum import stated_hash
 from worldmodel.collect import collect
+from worldmodel.model import EMBEDDED
 from worldmodel.training.clip_sets import read_clip_sets
 from worldmodel.training.finetune import (
     FinetuneSettings,
@@ -21,8 +23,10 @@ from worldmodel.training.finetune import (
     finetune_from_folder,
     training_part,
 )
+from worldmodel.training.further import train_further
 from worldmodel.training.latents import Stretch
 from worldmodel.training.run import fingerprint_of
+from worldmodel.training.tiny import train_from_stores
 
 SHORT = FinetuneSettings(steps=2, batch=4, levels=2, warmup_steps=1, stride=8)
 
@@ -98,7 +102,8 @@ def test_a_model_without_actions_learns_from_the_pictures_of_clips_that_have_som
     folder = finetune_from_folder(data / "maze", start, tmp_path / "out", "cpu", SHORT)
     assert "takes no actions" in capsys.readouterr().out
     assert worldmodel.load(folder, device="cpu").backend.action_spec is None
-    assert not (folder / "README.md").exists(), "that card is about other weights"
+    assert stated_hash(folder) != weights, "the card before is about other weights"
+    assert f"- began with: random, SHA-256 `{weights}`" in (folder / "README.md").read_text()
 
 
 def test_training_lowers_the_loss_of_a_single_clip(data, robot_folder, tmp_path):
@@ -152,6 +157,42 @@ def test_clips_of_another_size_or_too_many_robots_are_refused(data, robot_folder
     other = dataclasses.replace(maze, env="other", spec=wide, actions=np.tile(maze.actions, 3))
     with pytest.raises(ValueError, match="data: got 8 numbers of actions of ball, other, expected up to 7"):
         finetune(backend, robot_folder, [maze, other], tmp_path / "out", SHORT)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_continued_after_its_end_writes_the_same_weights_and_their_card(data, robot_folder, tmp_path):
+    settings = dataclasses.replace(SHORT, lora_rank=2)
+    cards = []
+    for _ in range(2):
+        folder = finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", settings)
+        assert worldmodel.load(folder, device="cpu").backend.weights_hash == stated_hash(folder)
+        cards.append((folder / "README.md").read_text())
+    assert cards[0] == cards[1] and "| step | loss |" in cards[0]
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"got weights of SHA-256 .* which README\.md describes"):
+        worldmodel.load(folder, device="cpu")
+
+
+def test_the_embedded_model_is_fine_tuned_by_its_name(data, robot_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(EMBEDDED, "tiny", robot_folder)
+    hashes = {
+        stated_hash(finetune_from_folder(data, start, tmp_path / str(index), "cpu", SHORT))
+        for index, start in enumerate(["tiny", robot_folder])
+    }
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("train", [finetune_from_folder, train_further, train_from_stores])
+def test_a_start_that_is_no_pipeline_is_refused_before_anything_is_written(train, data, tmp_path):
+    with pytest.raises(ValueError, match="start: got 'nowhere', expected tiny, an existing pipeline folder or owner/"):
+        train(data=data, start="nowhere", out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_conditions_are_of_released_models(data, robot_folder, tmp_path):
+    with pytest.raises(ValueError, match="conditions: got frame_guidance for robots, expected none"):
+        finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", SHORT, conditions={"frame_guidance": 1.0})
     assert not (tmp_path / "out").exists()
 
 

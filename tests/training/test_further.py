@@ -7,7 +7,8 @@ import torch
 from known_models import SHORTEST
 
 import worldmodel
-from worldmodel.backends.pipeline_folder import stated_hash
+from worldmodel.backends.checksum import stated_hash
+from worldmodel.model import EMBEDDED
 from worldmodel.training.further import SETTINGS, train_further
 from worldmodel.training.tiny import train_from_stores
 from worldmodel.training.transformer import TransformerSettings
@@ -35,6 +36,14 @@ def test_only_the_transformer_moves_and_the_card_says_from_where(many, start, tm
     assert "worldmodel/Maze-v0 3 times" in card and "maze: 2 clips of 9 frames" in card
     again = train_further(many, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
     assert worldmodel.load(again, device="cpu").backend.weights_hash == after.backend.weights_hash
+
+
+def test_the_embedded_model_goes_on_by_its_name(many, start, tmp_path, monkeypatch):
+    monkeypatch.setitem(EMBEDDED, "tiny", start)
+    transformer = train_further(many, "tiny", tmp_path / "transformer", "cpu", FEW, stride=4)
+    whole = train_from_stores(many, tmp_path / "whole", "cpu", SHORTEST, start="tiny")
+    assert f"- began with: tiny, SHA-256 `{stated_hash(start)}`" in (transformer / "README.md").read_text()
+    assert "--start tiny" in (whole / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

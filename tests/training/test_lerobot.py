@@ -1,68 +1,23 @@
-"""LeRobot datasets, written here as format v3.0 lays them out: several episodes a file."""
+"""LeRobot datasets: what is read of them, what is refused, and a model that is fine-tuned on one."""
 
 import json
+import shutil
 
-import av
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
+from lerobot_data import CAMERA, SIZE, brightness, write_dataset
 
+import worldmodel
+from worldmodel.backends.checksum import stated_hash
+from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
 from worldmodel.training.lerobot import is_lerobot, read_lerobot
 
-FPS, SIZE, CAMERA = 10, 32, "observation.images.top"
-LENGTHS = (7, 12)
-
-
-def brightness(episode, frame):
-    return 20 + 100 * episode + 8 * frame
+FPS = 10
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("lerobot") / "pushing"
-    video = root / "videos" / CAMERA / "chunk-000" / "file-000.mp4"
-    for path in (video.parent, root / "data" / "chunk-000", root / "meta" / "episodes" / "chunk-000"):
-        path.mkdir(parents=True)
-    info = {
-        "codebase_version": "v3.0",
-        "fps": FPS,
-        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-        "features": {
-            CAMERA: {"dtype": "video", "shape": [SIZE, SIZE, 3]},
-            "action": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
-        },
-    }
-    (root / "meta" / "info.json").write_text(json.dumps(info))
-    (root / "meta" / "stats.json").write_text(json.dumps({"action": {"min": [0.0, -1.0], "max": [12.0, 1.0]}}))
-    places = [(episode, frame) for episode, length in enumerate(LENGTHS) for frame in range(length)]
-    with av.open(str(video), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
-        stream.width = stream.height = SIZE
-        stream.pix_fmt = "yuv420p"
-        for place in places:
-            picture = np.full((SIZE, SIZE, 3), brightness(*place), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    table = {
-        "action": [[float(frame), (-1.0) ** frame] for _, frame in places],
-        "episode_index": [episode for episode, _ in places],
-        "frame_index": [frame for _, frame in places],
-    }
-    parquet.write_table(pa.table(table), root / "data" / "chunk-000" / "file-000.parquet")
-    starts = np.concatenate([[0], np.cumsum(LENGTHS)[:-1]]) / FPS
-    episodes = {
-        "episode_index": [0, 1],
-        "length": list(LENGTHS),
-        "data/chunk_index": [0, 0],
-        "data/file_index": [0, 0],
-        f"videos/{CAMERA}/chunk_index": [0, 0],
-        f"videos/{CAMERA}/file_index": [0, 0],
-        f"videos/{CAMERA}/from_timestamp": starts.tolist(),
-    }
-    parquet.write_table(pa.table(episodes), root / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
-    return root
+    return write_dataset(tmp_path_factory.mktemp("lerobot") / "pushing", FPS)
 
 
 WANTED = {"frames": 5, "stride": 4, "image_size": (SIZE, SIZE), "fps": float(FPS)}
@@ -94,3 +49,29 @@ def test_other_rates_sizes_cameras_and_versions_are_refused(folder, tmp_path):
     (tmp_path / "meta" / "info.json").write_text(json.dumps({**info, "codebase_version": "v2.1"}))
     with pytest.raises(ValueError, match=r"got a LeRobot dataset v2\.1"):
         read_lerobot(tmp_path, **WANTED)
+
+
+def test_bounds_are_widened_to_actions_that_the_statistics_do_not_know(folder, tmp_path):
+    stale = shutil.copytree(folder, tmp_path / "stale")
+    (stale / "meta" / "stats.json").write_text(json.dumps({"action": {"min": [1.0, -2.0], "max": [5.0, 0.5]}}))
+    clips = read_lerobot(stale, **WANTED)
+    np.testing.assert_array_equal(clips.actions, read_lerobot(folder, **WANTED).actions)
+    assert (clips.spec.low, clips.spec.high) == ((0.0, -2.0), (7.0, 1.0))
+
+
+@pytest.mark.parametrize("robot", [True, False])
+def test_a_model_fine_tuned_on_a_dataset_rolls_out_with_its_actions(robot, robot_folder, pipeline_folder, tmp_path):
+    start = robot_folder if robot else pipeline_folder
+    data = write_dataset(tmp_path / "pushing", fps=16, lengths=(9, 12))
+    settings = FinetuneSettings(steps=2, batch=2, levels=1, warmup_steps=1, stride=3)
+    out = finetune_from_folder(data, start, tmp_path / "out", "cpu", settings)
+    clips = read_lerobot(data, frames=9, stride=3, image_size=(SIZE, SIZE), fps=16.0)
+    model, actions = worldmodel.load(out, device="cpu"), None
+    if robot:
+        model, actions = model.conditioned(domain=clips.spec), clips.actions[:1]
+        assert model.backend.action_spec == clips.spec
+    video = model.rollout(clips.video[:1, 0], actions=actions, seeds=[0], progress=False).video
+    assert video.shape == (1, 9, SIZE, SIZE, 3)
+    card = (out / "README.md").read_text()
+    assert f"pushing: 3 clips of 9 frames (LeRobot {CAMERA})" in card
+    assert stated_hash(out) == model.backend.weights_hash != worldmodel.load(start, device="cpu").backend.weights_hash

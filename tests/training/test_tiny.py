@@ -6,7 +6,7 @@ import pytest
 from known_models import SHORTEST as SETTINGS
 
 import worldmodel
-from worldmodel.backends.pipeline_folder import stated_hash
+from worldmodel.backends.checksum import stated_hash
 from worldmodel.collect import collect
 from worldmodel.storage import read_videos
 from worldmodel.training.tiny import ON_CPU, ON_GPU, TinySettings, train_from_stores, usual_settings
@@ -20,6 +20,7 @@ def data(tmp_path_factory):
 def test_training_ends_in_a_pipeline_that_rolls_out(data, tmp_path):
     folder = train_from_stores(data.path, tmp_path / "out", "cpu", SETTINGS)
     model = worldmodel.load(folder, device="cpu")
+    assert list(model.recipe.cameras) == ["worldmodel/FreeFall-v0"]
     frames = read_videos(data.path, progress=False)[:, 0]
     assert model.rollout(frames, seeds=range(3), steps=2, progress=False).video.shape == (3, 5, 32, 32, 3)
     config = json.loads((folder / "vae" / "config.json").read_text())

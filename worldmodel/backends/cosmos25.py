@@ -19,12 +19,13 @@ from torch import Tensor
 from worldmodel.actions import ActionSpec
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
+from worldmodel.backends.checksum import check_card, weights_hash
 from worldmodel.backends.cosmos25_action_network import transformer_class
 from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.backends.domains import choose
 from worldmodel.backends.memory_format import use_channels_last
-from worldmodel.backends.pipeline_folder import check_card, load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.recipe import Recipe as Recipe
 from worldmodel.backends.running import Running, fit_clips
@@ -184,6 +185,11 @@ class Cosmos25Backend:
     def denoiser(self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None) -> Denoise:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W)."""
         refuse_actions(self, actions)
+        if actions is None and self._guidance.actions > 0:
+            raise ValueError(
+                f"actions: got None with action_guidance {self._guidance.actions:g}, expected some to make more of; "
+                "give them, or leave the guidance out"
+            )
         if actions is None and self._guidance.frames == 0:
             return CosmosDenoiser(self.transformer, given, self.latent_shape[1])
         embedded = None if actions is None else self._embedded(actions, given.shape[2])

@@ -17,13 +17,14 @@ from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistep
 from torch import Tensor
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.checksum import check_card, weights_hash
 from worldmodel.backends.cosmos25 import Cosmos25Backend, refuse_actions
 from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel, transformer_class
 from worldmodel.backends.cosmos25_actions import COSMOS25_ACTIONS, model_numbers
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork, Text
 from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
 from worldmodel.backends.licences import Guardrail
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
@@ -105,6 +106,7 @@ class ReleasedCosmos25(Cosmos25Backend):
             running,
         )
         backend.weights_hash = weights_hash(files)
+        check_card(folder, backend.weights_hash)
         return backend
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:

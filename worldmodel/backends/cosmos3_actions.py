@@ -57,5 +57,4 @@ def action_spec(domain: str, fps: float) -> ActionSpec:
         frame=f"{domain} of Cosmos 3",
         control_hz=fps,
         gripper="as the checkpoint's normaliser has it" if any("gripper" in name for name in names) else "",
-        still=False,
     )

@@ -24,11 +24,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.checksum import check_card, weights_hash
 from worldmodel.backends.cosmos3 import Conditions, Cosmos3Denoiser
 from worldmodel.backends.cosmos3_actions import DOMAINS, NO_ACTION, action_spec
 from worldmodel.backends.cosmos3_network import Cosmos3Network, Text
 from worldmodel.backends.licences import Guardrail
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.video_codec import VideoCodec
@@ -125,6 +126,7 @@ class Cosmos3Backend:
         recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
         backend = cls(stock, recipe, guardrail, licence, running)
         backend.weights_hash = weights_hash(files)
+        check_card(folder, backend.weights_hash)
         return backend
 
     def conditioned(

@@ -143,6 +143,8 @@ def differences(expected: ActionSpec, got: ActionSpec) -> list[str]:
 def unusual(domain: Domain, actions: np.ndarray) -> dict[str, float]:
     """Share of actions (..., A) outside the range that most of the training data had, for each number by name."""
     flat = actions.reshape(-1, len(domain.spec.names))
+    if not len(flat):
+        raise ValueError("actions: got none, expected at least one; there is no range of nothing")
     low, high = np.asarray(domain.usual).T
     # A number that touches the range is in it: commands are often exactly at their bounds.
     slack = 1e-6 * np.maximum(np.abs(low), np.abs(high))

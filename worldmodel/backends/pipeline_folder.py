@@ -1,18 +1,13 @@
-"""Reading a diffusers pipeline folder: what is in it, whether it is whole, its hash, and whether its card knows it."""
+"""Reading a diffusers pipeline folder: what is in it, and whether it is whole."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-
-CARD = "README.md"
-STATED = re.compile(r"^- weights: SHA-256 `([0-9a-f]{64})`$", re.MULTILINE)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,34 +61,3 @@ def weight_files(folder: Path, component: str) -> list[Path]:
                 f"{file}: got a truncated or damaged file ({error}), expected whole safetensors; fetch it again"
             ) from None
     return files
-
-
-def weights_hash(files: list[Path]) -> str:
-    """SHA-256 over the weight files in the given order."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def stated_hash(folder: Path) -> str | None:
-    """The hash of the weights that the folder's card is about; None without a card, or one that says none."""
-    card = folder / CARD
-    found = STATED.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return found[1] if found else None
-
-
-def check_card(folder: Path, found: str) -> None:
-    """Refuse weights whose hash is not the one that the folder's card states.
-
-    Raises:
-        ValueError: so.
-    """
-    stated = stated_hash(folder)
-    if stated is not None and stated != found:
-        raise ValueError(
-            f"{folder}: got weights of SHA-256 {found[:12]}..., expected {stated[:12]}..., which {CARD} describes; "
-            f"fetch them again, or delete {CARD} if they are your own"
-        )

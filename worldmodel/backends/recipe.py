@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from worldmodel.backends.cameras import View
 from worldmodel.backends.domains import Domain
 from worldmodel.backends.pipeline_folder import read_json
 from worldmodel.json_values import tuples
@@ -25,6 +26,8 @@ class Recipe:
     domains: tuple[Domain, ...] = ()  # of the robots whose actions it takes
     # Gymnasium id to options of the scenes that it was trained on; what varied among them is left out.
     scenes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # Gymnasium id to the camera of its clips, where they share one.
+    cameras: Mapping[str, View] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
@@ -33,8 +36,10 @@ class Recipe:
         try:
             height, width = values["image_size"]
             domains = tuple(Domain.from_json(each) for each in values.get("domains", ()))
-            return cls(**{**values, "image_size": (int(height), int(width)), "domains": domains})
-        except (KeyError, TypeError, ValueError):
+            cameras = {env: View.from_json(each) for env, each in values.get("cameras", {}).items()}
+            read = {"image_size": (int(height), int(width)), "domains": domains, "cameras": cameras}
+            return cls(**{**values, **read})
+        except (AttributeError, KeyError, TypeError, ValueError):
             expected = ", ".join(each.name for each in fields(cls))
             raise ValueError(f"{path}: got {sorted(values)}, expected {expected}; fetch it again") from None
 
@@ -43,9 +48,9 @@ class Recipe:
         return {**{name: tuples(value) for name, value in self.scenes.get(env, {}).items()}, **options}
 
     def to_json(self) -> dict[str, Any]:
-        """What :meth:`read` reads; without domains and scenes where there are none."""
+        """What :meth:`read` reads; without domains, scenes and cameras where there are none."""
         values = dataclasses.asdict(self)
-        return {k: value for k, value in values.items() if value or k not in ("domains", "scenes")}
+        return {k: value for k, value in values.items() if value or k not in ("domains", "scenes", "cameras")}
 
 
 def check_size(image_size: tuple[int, int], num_frames: int, pixels: int = 16, frames: int = 4) -> None:

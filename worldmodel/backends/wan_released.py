@@ -18,8 +18,9 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.checksum import check_card, weights_hash
 from worldmodel.backends.cosmos25 import refuse_actions
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files, weights_hash
+from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
@@ -143,6 +144,7 @@ class WanBackend:
             running,
         )
         backend.weights_hash = weights_hash(files)
+        check_card(folder, backend.weights_hash)
         return backend
 
     def conditioned(

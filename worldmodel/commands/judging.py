@@ -195,8 +195,9 @@ def doctor(
 
     Args:
         model: "tiny" or a pipeline folder; holds every number of an action at both ends, in MuJoCo and in the model.
-        env: whose actions; the first environment whose actions the model takes, if not given.
-        scenes: first frames to do so from.
+            The command fails if one moves the wrong way.
+        env: whose actions; one environment for each robot that the model knows, if not given.
+        scenes: first frames to do so from, in each environment.
         out: picture of MuJoCo and model side by side.
     """
     if model is None:
@@ -205,11 +206,20 @@ def doctor(
         raise SystemExit(run())
     if out.suffix.lower() != ".png":
         raise ValueError(f"out: got {str(out)!r}, expected a name that ends in .png; rename it")
+    if scenes < 1:
+        raise ValueError(f"scenes: got {scenes}, expected at least 1; give more")
     import worldmodel
-    from worldmodel.sweep import action_sweep, draw_sweep, find_env, sweep_lines
+    from worldmodel.sweep import action_sweep, draw_sweep, find_envs, sweep_lines, unseen, wrong_ways
 
     loaded = worldmodel.load(model)
-    sweep = action_sweep(loaded, find_env(loaded, env), range(scenes))
-    print("\n".join(sweep_lines(sweep)))
+    sweeps = []
+    for each in find_envs(loaded, env):
+        sweeps.append(action_sweep(loaded, each, range(scenes)))
+        print("\n".join(sweep_lines(sweeps[-1])))
+        each.close()
+    for robot in unseen(loaded, sweeps) if env is None else ():
+        print(f"{robot}: not held, no environment known here has its actions; name one: --env")
     out.parent.mkdir(parents=True, exist_ok=True)
-    print(f"picture: {draw_sweep(sweep, out)}")
+    print(f"picture: {draw_sweep(sweeps, out)}")
+    if wrong := wrong_ways(sweeps):
+        raise SystemExit(f"worldmodel: {loaded.recipe.name} moves the wrong way by {', '.join(wrong)}")

@@ -101,7 +101,7 @@ def train(
     data: Path,
     out: Path,
     device: str | None = None,
-    start: Path | None = None,
+    start: str | None = None,
     effort: float = 1.0,
     schedule: Literal["cpu", "gpu"] | None = None,
     retrain_autoencoder: bool = False,
@@ -114,6 +114,7 @@ def train(
     prompt: str | None = None,
     resize: bool = False,
     camera: str | None = None,
+    conditions: tuple[str, ...] = (),
 ) -> None:
     """Train a world model of the embedded kind from nothing, or fine-tune any pipeline on clips of your own.
 
@@ -122,7 +123,7 @@ def train(
             (v3.0).
         out: folder of checkpoints, logs and the finished pipeline; an unfinished run is continued.
         device: torch device; a CUDA device if there is one, by default.
-        start: pipeline folder to fine-tune; from nothing if not given.
+        start: what to fine-tune: "tiny", a pipeline folder or a repository of the hub; from nothing if not given.
         effort: share of the steps of the run that makes a model of the embedded kind; not of fine-tuning.
         schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu has a tenth of its samples
             for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
@@ -136,6 +137,8 @@ def train(
         prompt: of all clips, for models that read one.
         resize: scale a LeRobot dataset's pictures to the model's size.
         camera: of a LeRobot dataset; its first if not given.
+        conditions: what else a released model is told, as key=value with JSON values, such as image_size=[256,320]
+            num_frames=13; the options of its backend's ``conditioned``.
     """
     from worldmodel.collect import environment_id
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
@@ -143,10 +146,11 @@ def train(
     from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
 
     shape = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
-    tuned = {"lora_rank": lora_rank, "prompt": prompt, "resize": resize, "camera": camera}
+    told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera, "conditions": conditions}
+    tuned = {"lora_rank": lora_rank, **told}
     embedded = {"effort": None if effort == 1.0 else effort, "schedule": schedule}
     if further and start is None:
-        raise ValueError("further: got it without start, expected the folder of a model to go on with; give --start")
+        raise ValueError("further: got it without start, expected a model to go on with; give --start")
     if further and retrain_autoencoder:
         raise ValueError("further: got it with retrain_autoencoder, expected one of them; leave the other out")
     if further:
@@ -165,7 +169,7 @@ def train(
         folder = train_further(data, start, out, device, settings_of_run, often=more)
     else:
         tuning = FinetuneSettings(**given, lora_rank=lora_rank)
-        told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera}
+        told["conditions"] = parse_options(conditions)
         folder = finetune_from_folder(data, start, out, device, tuning, **told)
     print(f"pipeline: {folder}")
 
@@ -192,6 +196,7 @@ def rollout(
     handover: Literal["frame", "frames", "latent"] = "frame",
     stop_limit: float | None = None,
     told: bool = True,
+    any_camera: bool = False,
     prompt: str | None = None,
     guidance: float | None = None,
     conditions: tuple[str, ...] = (),
@@ -212,10 +217,12 @@ def rollout(
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
         threshold: uncertainty below which a place is kept.
         horizon: frames to imagine, chunk after chunk; one chunk if not given. The clips must be one frame longer.
-        tail: cut imagines a last chunk that the horizon does not fill whole, and drops what is beyond.
+        tail: cut imagines a last chunk that the horizon does not fill whole, its last action repeated, and drops what
+            is beyond.
         handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
         stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
         told: tell a model that takes actions those of the clips, where they have any.
+        any_camera: take clips from another camera than those of the model's training, which are refused otherwise.
         prompt: what to imagine, of models that read one.
         guidance: how far to steer towards the prompt, in the model's own convention; 0 is off.
         conditions: what else the model is told, as key=value with JSON values, such as image_size=[256,320]
@@ -253,6 +260,7 @@ def rollout(
         handover=handover,
         stop=None if stop_limit is None else StopRule(stop_limit),
         told=told,
+        any_camera=any_camera,
         seed=seed,
         batch_size=batch_size,
     )

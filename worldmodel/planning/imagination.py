@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.actions import held
+from worldmodel.actions import repeated
 from worldmodel.envs.imagined_readout import Reading, Readout
 from worldmodel.handover import as_handover
 from worldmodel.model import WorldModel
@@ -118,7 +118,7 @@ class Imagination:
         length, frames, used = self.model.recipe.num_frames - 1, [], 0
         chunks = self._chunks(actions.shape[1])
         for chunk in range(chunks):
-            own = held(actions[:, chunk * length : (chunk + 1) * length], length, self.action_spec)
+            own = repeated(actions[:, chunk * length : (chunk + 1) * length], length)
             z, evaluations = self._denoised(state, own, refined)
             used += evaluations
             if chunk < chunks - 1:

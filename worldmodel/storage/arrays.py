@@ -108,17 +108,17 @@ class GrowingArray:
             self._written += len(data)
 
 
-def read_array(store: LocalStore, key: str, name: str) -> Array:
-    """Read array ``name`` of episode ``key`` whole, or say that it is damaged."""
+def read_array(store: LocalStore, key: str, name: str, stop: int | None = None) -> Array:
+    """Read array ``name`` of episode ``key``, whole or its entries before ``stop``, or say that it is damaged."""
     folder = Path(store.root) / key / name
     try:
         array = zarr.open_array(store, path=f"{key}/{name}", mode="r")
         length = (array.shards or array.chunks)[0] if array.ndim else 1
-        for index in range(-(-array.shape[0] // length) if array.size else 0):
+        for index in range(-(-min(array.shape[0], stop or array.shape[0]) // length) if array.size else 0):
             shard = folder / f"c.{index}{'.0' * (array.ndim - 1)}"
             if not shard.stat().st_size:
                 raise ValueError(f"{shard.name} is empty")  # which zarr would read as zeros, as it does no file
-        data = np.asarray(array[...])
+        data = np.asarray(array[...] if stop is None else array[:stop])
         return Array(data, tuple(getattr(array.metadata, "dimension_names", None) or ()), dict(array.attrs))
     except Exception as error:  # zarr and its codecs raise many kinds for a damaged file
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__

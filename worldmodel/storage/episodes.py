@@ -127,10 +127,15 @@ class EpisodeStore:
         attributes = read_group_attributes(self.path / key) if is_key(key) else None
         return attributes if attributes and attributes.get("complete") is True else None
 
-    def array(self, key: str, name: str) -> Array:
-        """One array of a complete episode, with its dimension names and attributes."""
+    def array(self, key: str, name: str, stop: int | None = None) -> Array:
+        """One array of a complete episode, whole or before ``stop``, with dimension names and attributes."""
         self.attributes(key)
-        return read_array(self._store, key, name)
+        return read_array(self._store, key, name, stop)
+
+    def shape(self, key: str, name: str) -> tuple[int, ...]:
+        """Of an array of a complete episode, which is not read."""
+        self.attributes(key)
+        return tuple(zarr.open_array(self._store, path=f"{key}/{name}", mode="r").shape)
 
     def action_spec(self, key: str) -> ActionSpec | None:
         """Of the actions of a complete truth episode; None where nothing acts."""

@@ -47,8 +47,8 @@ class RolloutStream:
             self._video = GrowingArray(self._store, self._path, shape, np.uint8, names, units, shard=SHARD_FRAMES)
         self._video.append(video)
         self._batch = len(piece)
-        own = piece.select(np.array([index]))
-        self._pieces.append(replace(own, video=own.video[:, :0]))
+        # Without its video before the row is copied: a view of no frames would keep all of them in memory.
+        self._pieces.append(replace(piece, video=piece.video[:, :0]).select(np.array([index])))
 
     def close(self) -> None:
         """Write the rest; the episode is complete after it.

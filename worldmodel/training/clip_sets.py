@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.cameras import View, shared_view
 from worldmodel.backends.domains import Domain, check_bounds, differences
 from worldmodel.storage import EpisodeStore, read_actions, read_segmentations, read_videos
 
@@ -33,6 +34,7 @@ class ClipSet:
         spec: of the actions.
         seeds: of the first and the last episode.
         options: of the environment's scenes.
+        view: of the camera, where all episodes share one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ClipSet:
     spec: ActionSpec | None
     seeds: tuple[int | None, int | None]
     options: dict[str, Any] = field(default_factory=dict)
+    view: View | None = None
 
     def __len__(self) -> int:
         return len(self.video)
@@ -120,6 +123,20 @@ def scenes_of(
     return scenes
 
 
+def cameras_of(sets: Sequence[ClipSet], known: Mapping[str, View] | None = None) -> dict[str, View]:
+    """The camera of every environment whose sets share one, by its id.
+
+    Environments that were known and are not in the sets stay.
+    """
+    cameras = dict(known or {})
+    for env in sorted({each.env for each in sets}):
+        cameras.pop(env, None)
+        shared = shared_view(each.view for each in sets if each.env == env)
+        if shared is not None:
+            cameras[env] = shared
+    return cameras
+
+
 def domain_of(spec: ActionSpec, domains: Sequence[Domain]) -> Domain:
     """The domain that knows a set's actions."""
     return next(domain for domain in domains if not differences(domain.spec, spec))
@@ -142,7 +159,8 @@ def _read(folder: Path) -> ClipSet:
     actions = None if spec is None else read_actions(folder, keys)
     env = str(store.settings.get("env", folder.name))
     seeds, options = (first["seed"], last["seed"]), dict(store.settings.get("options", {}))
-    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options)
+    view = shared_view(View.of_clip(store.attributes(key)) for key in keys)
+    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options, view)
 
 
 def moved(video: np.ndarray) -> np.ndarray:

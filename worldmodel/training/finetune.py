@@ -13,10 +13,11 @@ one process, up to rounding.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,20 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from worldmodel.actions import ActionSpec
+from worldmodel.backends.checksum import CARD
+from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.domains import check_room, differences
-from worldmodel.backends.families import load_backend
-from worldmodel.backends.pipeline_folder import CARD, stated_hash
 from worldmodel.backends.protocol import Backend
-from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
+from worldmodel.model import load
+from worldmodel.training.card import circumstances, described_clips, write_tuned_card
+from worldmodel.training.clip_sets import ClipSet, cameras_of, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import Stretch, encode_sets
 from worldmodel.training.lerobot import is_lerobot, read_lerobot
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, prepare_folder
+from worldmodel.training.start import local_folder
 
 LOG_STEPS = 10
+UNHEEDED = ("negative_prompt", "guidance", "guidance_2")  # conditions that have no part in training
 ADAPTED = ("attn", ".ff", "ffn", "mlp")  # linear layers of blocks with one of these in their names get LoRA
 
 
@@ -82,7 +87,7 @@ class FinetuneSettings:
 
 def finetune_from_folder(
     data: Path,
-    start: Path,
+    start: str | Path,
     out: Path,
     device: str | None = None,
     settings: FinetuneSettings | None = None,
@@ -90,24 +95,35 @@ def finetune_from_folder(
     prompt: str | None = None,
     resize: bool = False,
     camera: str | None = None,
+    conditions: Mapping[str, Any] | None = None,
 ) -> Path:
     """Fine-tune the pipeline ``start`` on a store, a folder of stores or a LeRobot dataset; see :func:`finetune`.
 
     Args:
         data: where the clips are.
-        start: pipeline folder.
+        start: "tiny", a pipeline folder or a repository of the hub, as :func:`worldmodel.load` takes it.
         out: folder of everything that is written.
         device: torch device; what accelerate chooses if None.
         settings: of the run.
         prompt: of all clips, for models that read one; the model's default if None.
         resize: scale a LeRobot dataset's pictures to the model's size.
         camera: of a LeRobot dataset; its first if None.
+        conditions: what else a released model is told, such as ``image_size``, ``num_frames`` or ``fps``: options of
+            its backend's ``conditioned``. Size, length and rate that are not given are those of the clips; the size
+            that a LeRobot dataset must have, or is scaled to, is the model's own then.
+
+    Raises:
+        ValueError: ``start`` is no pipeline, a condition is none that it heeds in training, or as :func:`finetune`.
     """
     settings = settings or FinetuneSettings()
     device = device or str(Accelerator().device)
+    conditions = {**(conditions or {}), **({} if prompt is None else {"prompt": prompt})}
+    folder = local_folder(start)
     # Nothing is shown to anybody in training.
-    backend = load_backend(str(start), device, dtype=torch.float32, guardrail="none")
+    backend = load(start, device, dtype=torch.float32, guardrail="none").backend
     only_transformer(backend)
+    _check_conditions(backend, conditions)
+    backend = backend.conditioned(**conditions) if conditions else backend
     recipe = backend.recipe
     if is_lerobot(data):
         clips = read_lerobot(
@@ -115,28 +131,29 @@ def finetune_from_folder(
             frames=recipe.num_frames,
             stride=settings.stride,
             image_size=recipe.image_size,
-            fps=recipe.fps,
+            fps=None if _reads_prompt(backend) and "fps" not in conditions else recipe.fps,
             resize=resize,
             camera=camera,
         )
         sets = [clips]
     else:
         sets = read_clip_sets(data)
-    if backend.from_text:
-        backend = _sized_like(backend, sets, prompt)
-    return finetune(backend, start, sets, out, settings)
+    if _reads_prompt(backend):
+        backend = _sized_like(backend, sets, conditions)
+    return finetune(backend, folder, sets, out, settings)
 
 
 def finetune(
     backend: Backend, start: Path, sets: Sequence[ClipSet], out: Path, settings: FinetuneSettings | None = None
 ) -> Path:
-    """Train on the clips and write ``out/pipeline``, a copy of ``start`` with the new transformer; resumes.
+    """Train on the clips and write ``out/pipeline``, a copy of ``start`` with the new transformer and a card; resumes.
 
     Args:
         backend: loaded from ``start``.
         start: pipeline folder.
         sets: clips of the model's size and rate; their actions are left out where the model takes none.
-        out: folder of latents, checkpoint, log, pipeline and, of LoRA, the adapter by itself in ``out/lora``.
+        out: folder of latents, checkpoint, log, pipeline and, of LoRA, the adapter by itself in ``out/lora``. Action
+            embedders are trained in full and no part of the adapter: where there are some, take the pipeline.
         settings: of the run.
 
     Raises:
@@ -163,7 +180,7 @@ def finetune(
     trained = _made_trainable(transformer, settings)
     _train(backend, stretches, trained, out, settings, accelerator)
     if accelerator.is_main_process:
-        _save(backend, transformer, start, out, settings)
+        _save(backend, transformer, start, out, settings, _facts(backend, sets, out, settings))
     accelerator.wait_for_everyone()
     return out / "pipeline"
 
@@ -303,14 +320,30 @@ def only_transformer(backend: Backend) -> Any:
     return networks[0]
 
 
-def _sized_like(backend: Backend, sets: Sequence[ClipSet], prompt: str | None) -> Backend:
-    """A released model told the prompt and the clips' size, length and rate, which it takes as they come."""
+def _reads_prompt(backend: Backend) -> bool:
+    """Whether it is a released model, which takes clips of any size, length and rate."""
+    return "prompt" in inspect.signature(backend.conditioned).parameters
+
+
+def _check_conditions(backend: Backend, conditions: Mapping[str, Any]) -> None:
+    """Refuse what a model does not heed in training; its own ``conditioned`` refuses what it never does."""
+    released = _reads_prompt(backend)
+    refused = [name for name in conditions if not released or name in UNHEEDED]
+    if refused:
+        expected = "none of them, as training goes without guidance" if released else "none, as clips say all there is"
+        raise ValueError(
+            f"conditions: got {', '.join(refused)} for {backend.recipe.name}, expected {expected}; leave them out"
+        )
+
+
+def _sized_like(backend: Backend, sets: Sequence[ClipSet], conditions: Mapping[str, Any]) -> Backend:
+    """A released model told the clips' size, length and rate where the conditions do not say them."""
     frames = min(backend.recipe.num_frames, *(each.video.shape[1] for each in sets))
     height, width = sets[0].video.shape[2:4]
     chunk = 1 + (frames - 1) // backend.frames_per_latent * backend.frames_per_latent
-    told = {} if prompt is None else {"prompt": prompt}
-    backend = backend.conditioned(image_size=(height, width), num_frames=chunk, **told)
-    backend.recipe = dataclasses.replace(backend.recipe, fps=sets[0].fps)
+    backend = backend.conditioned(**{"image_size": (height, width), "num_frames": chunk, **conditions})
+    if "fps" not in conditions:
+        backend.recipe = dataclasses.replace(backend.recipe, fps=sets[0].fps)
     return backend
 
 
@@ -328,14 +361,20 @@ def fitted(backend: Backend, sets: Sequence[ClipSet]) -> Backend:
     specs = [each.spec for each in sets if each.spec is not None]
     if recipe.domains:
         room = only_transformer(backend).config.action_dim
-        domains, scenes = domains_of(sets, recipe.domains, room), scenes_of(sets, recipe.scenes)
+        domains = domains_of(sets, recipe.domains, room)
         check_room(domains, room)
-        backend.recipe = dataclasses.replace(recipe, domains=domains, scenes=scenes)
+        backend.recipe = dataclasses.replace(recipe, domains=domains)
     elif specs and backend.action_spec is not None:
         different = [phrase for spec in specs for phrase in differences(backend.action_spec, spec)]
         if different:
             raise ValueError(f"data: got actions with {different[0]}; convert them to those of {recipe.name}")
-    return backend if not backend.from_text else backend.conditioned(guidance=0.0)
+    if recipe.domains or recipe.cameras:  # of the embedded kind
+        scenes, cameras = scenes_of(sets, recipe.scenes), cameras_of(sets, recipe.cameras)
+        backend.recipe = dataclasses.replace(backend.recipe, scenes=scenes, cameras=cameras)
+    if not _reads_prompt(backend):
+        return backend
+    # Conventions differ: 0 would leave the negative prompt alone in Cosmos 3.
+    return backend.conditioned(guidance=0.0 if isinstance(backend, ReleasedCosmos25) else 1.0)
 
 
 def _made_trainable(transformer: nn.Module, settings: FinetuneSettings) -> Trained:
@@ -358,19 +397,33 @@ def _made_trainable(transformer: nn.Module, settings: FinetuneSettings) -> Train
     return Trained(transformer)
 
 
-def _save(backend: Backend, transformer: Any, start: Path, out: Path, settings: FinetuneSettings) -> None:
-    """The pipeline folder with the new transformer, put into place whole."""
+def _facts(backend: Backend, sets: Sequence[ClipSet], out: Path, settings: FinetuneSettings) -> dict[str, str]:
+    """What the card says beside the weights and the losses."""
+    prompt = backend.provenance().get("prompt")
+    return {
+        "began with": f"{backend.recipe.name}, SHA-256 `{backend.weights_hash}`",
+        "data": described_clips(sets),
+        **({"prompt": json.dumps(prompt)} if prompt else {}),
+        **circumstances(out, ("finetune",), str(backend.device)),
+        "settings": f"`{json.dumps(dataclasses.asdict(settings))}`",
+        "chunks": f"{backend.recipe.num_frames} frames, one every {settings.stride} frames of a clip",
+    }
+
+
+def _save(
+    backend: Backend, transformer: Any, start: Path, out: Path, settings: FinetuneSettings, facts: Mapping[str, str]
+) -> None:
+    """The pipeline folder with the new transformer and its card, put into place whole."""
     folder, partial = out / "pipeline", out / "pipeline.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(start, partial, ignore=shutil.ignore_patterns("transformer"))
-    if stated_hash(partial) is not None:
-        (partial / CARD).unlink()  # it is about the weights before
+    shutil.copytree(start, partial, ignore=shutil.ignore_patterns("transformer", CARD))
     if settings.lora_rank > 0:
         transformer.save_lora_adapter(out / "lora")
         transformer.fuse_lora()
         transformer.unload_lora()
     transformer.requires_grad_(False).save_pretrained(partial / "transformer")
-    if backend.recipe.domains or backend.from_text:
+    if backend.recipe.domains or backend.recipe.cameras or _reads_prompt(backend):
         (partial / "worldmodel.json").write_text(json.dumps(backend.recipe.to_json(), indent=2) + "\n")
+    write_tuned_card(partial, out, backend.recipe, facts)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -19,6 +19,7 @@ from worldmodel.training.finetune import fitted
 from worldmodel.training.latents import encoded_windows, normalised
 from worldmodel.training.precision import fast_on_gpus
 from worldmodel.training.run import prepare_folder
+from worldmodel.training.start import local_folder
 from worldmodel.training.tiny import save_pipeline
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, new_transformer, train_transformer
 
@@ -27,7 +28,7 @@ SETTINGS = TransformerSettings(steps=6000, learning_rate=1e-3, warmup_steps=100,
 
 def train_further(
     data: Path,
-    start: Path,
+    start: str | Path,
     out: Path,
     device: str | None = None,
     settings: TransformerSettings = SETTINGS,
@@ -39,7 +40,7 @@ def train_further(
 
     Args:
         data: a store written by ``worldmodel collect``, or a folder of them.
-        start: pipeline folder of the embedded kind.
+        start: "tiny", or another pipeline of the embedded kind, as :func:`worldmodel.load` takes it.
         out: folder of latents, checkpoint, log and the finished pipeline with its card.
         device: torch device; a CUDA device if there is one, by default.
         settings: of the run.
@@ -51,7 +52,7 @@ def train_further(
             is none of theirs, or ``out`` holds something else.
     """
     device = device or usual_device()
-    backend = Cosmos25Backend.from_folder(start)
+    backend = Cosmos25Backend.from_folder(local_folder(start))
     sets = read_clip_sets(data)
     recipe = fitted(backend, sets).recipe
     _check_often(often or {}, {each.env for each in sets})
@@ -75,7 +76,7 @@ def train_further(
         transformer = train_transformer(windows, out, settings, device, backend.transformer)
     folder = save_pipeline(out / "pipeline", transformer, vae, recipe)
     facts = {
-        "began with": f"{start.name}, SHA-256 `{backend.weights_hash}`",
+        "began with": f"{Path(start).name}, SHA-256 `{backend.weights_hash}`",
         "data": described_clips(sets),
         "drawn more often": ", ".join(f"{env} {times:g} times" for env, times in (often or {}).items()) or "nothing",
         **circumstances(out, ("transformer",), device),

@@ -1,7 +1,8 @@
 """LeRobot datasets (format v3.0) as training clips.
 
 Many episodes share a parquet file and an mp4; ``meta/episodes`` says which, and from which second on. Actions keep the
-units of the dataset, which does not name them: bounds are its least and greatest values.
+units of the dataset, which does not name them. Bounds are the least and greatest values of its statistics, or those of
+its actions where they are beyond: statistics go stale when episodes are added, and what was done is not to be altered.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def read_lerobot(
     frames: int,
     stride: int,
     image_size: tuple[int, int],
-    fps: float,
+    fps: float | None,
     resize: bool = False,
     camera: str | None = None,
 ) -> ClipSet:
@@ -42,7 +43,7 @@ def read_lerobot(
         frames: of a window; shorter episodes are left out.
         stride: frames between the beginnings of two windows.
         image_size: height and width in pixels that are wanted.
-        fps: rate that is wanted.
+        fps: rate that is wanted; any if None.
         resize: scale pictures of another size; else they are refused.
         camera: key of the video feature, such as ``observation.images.top``; the first if None.
 
@@ -56,9 +57,10 @@ def read_lerobot(
             f"data: got a LeRobot dataset {info.get('codebase_version')} in {folder}, expected {VERSION}.0; convert it "
             "with lerobot's convert_dataset_v21_to_v30"
         )
-    if abs(float(info["fps"]) - fps) > 1e-6:
+    rate = float(info["fps"])
+    if fps is not None and abs(rate - fps) > 1e-6:
         raise ValueError(
-            f"data: got a LeRobot dataset at {info['fps']} frames/s in {folder}, expected {fps:g}, the model's; "
+            f"data: got a LeRobot dataset at {rate:g} frames/s in {folder}, expected {fps:g}, the model's; "
             "resample it, actions too"
         )
     clips: list[np.ndarray] = []
@@ -68,11 +70,13 @@ def read_lerobot(
             clips.append(_sized(video[start : start + frames], image_size, resize, folder))
             commands.append(actions[start : start + frames - 1])
     if not clips:
-        raise ValueError(f"data: got no episode of {frames} frames in {folder}, expected longer ones; record some")
+        raise ValueError(
+            f"data: got no episode of {frames} frames in {folder}, expected longer ones; record some, or give "
+            "conditions num_frames=... to a model of several lengths"
+        )
     video, spoken = np.stack(clips), np.stack(commands).astype(np.float64)
     spec = _spec(folder, info, spoken)
-    spoken = np.clip(spoken, spec.low, spec.high)
-    return ClipSet(folder.name, f"LeRobot {camera}", fps, video, moved(video), spoken, spec, (None, None))
+    return ClipSet(folder.name, f"LeRobot {camera}", rate, video, moved(video), spoken, spec, (None, None))
 
 
 def _camera(folder: Path, info: dict[str, Any], wanted: str | None) -> str:
@@ -140,7 +144,7 @@ def _sized(video: np.ndarray, image_size: tuple[int, int], resize: bool, folder:
     if not resize:
         raise ValueError(
             f"data: got pictures of {video.shape[1:3]} pixels in {folder}, expected {image_size}, the model's; pass "
-            "resize to scale them"
+            "resize to scale them, or conditions image_size=[...] to a model of several sizes"
         )
     import cv2
 
@@ -150,7 +154,7 @@ def _sized(video: np.ndarray, image_size: tuple[int, int], resize: bool, folder:
 
 
 def _spec(folder: Path, info: dict[str, Any], actions: np.ndarray) -> ActionSpec:
-    """Names from the dataset, bounds from its statistics, or from the actions where it has none."""
+    """Names from the dataset, bounds from its statistics, no narrower than the actions (N, T - 1, A)."""
     width = actions.shape[-1]
     names = info["features"]["action"].get("names")
     if isinstance(names, dict):
@@ -160,9 +164,11 @@ def _spec(folder: Path, info: dict[str, Any], actions: np.ndarray) -> ActionSpec
     stats = folder / "meta" / "stats.json"
     told = json.loads(stats.read_text()).get("action") if stats.is_file() else None
     flat = actions.reshape(-1, width)
-    low, high = (told["min"], told["max"]) if told else (flat.min(axis=0).tolist(), flat.max(axis=0).tolist())
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    if told:
+        low, high = np.minimum(low, told["min"]), np.maximum(high, told["max"])
     # A number that never changes still needs room between its bounds.
-    high = [most if most > least else least + 1.0 for least, most in zip(low, high, strict=True)]
+    high = np.where(high > low, high, low + 1.0)
     return ActionSpec(
         tuple(str(name) for name in names),
         ("as in the dataset",) * width,

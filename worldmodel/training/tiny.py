@@ -18,10 +18,11 @@ from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import usual_device
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
 from worldmodel.training.card import circumstances, described_clips, write_card
-from worldmodel.training.clip_sets import ClipSet, domains_of, read_clip_sets, scenes_of
+from worldmodel.training.clip_sets import ClipSet, cameras_of, domains_of, read_clip_sets, scenes_of
 from worldmodel.training.latents import encoded_windows, normalised, statistics
 from worldmodel.training.precision import fast_on_gpus, on_gpu
 from worldmodel.training.run import prepare_folder
+from worldmodel.training.start import local_folder
 from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
@@ -89,7 +90,11 @@ def usual_settings(device: str | None = None) -> TinySettings:
 
 
 def train_from_stores(
-    data: Path, out: Path, device: str | None = None, settings: TinySettings | None = None, start: Path | None = None
+    data: Path,
+    out: Path,
+    device: str | None = None,
+    settings: TinySettings | None = None,
+    start: str | Path | None = None,
 ) -> Path:
     """Train on a truth store written by ``worldmodel collect``, or on a folder of them; returns the pipeline folder.
 
@@ -100,14 +105,14 @@ def train_from_stores(
         out: folder of checkpoints, logs and the finished pipeline with its card.
         device: torch device; a CUDA device if there is one, by default.
         settings: of the run; those that suit the device if None.
-        start: pipeline folder to go on from; from nothing if None.
+        start: pipeline to go on from, "tiny" or another of the embedded kind; from nothing if None.
 
     Raises:
         ValueError: the clips do not fit the settings, or ``out`` holds something else.
     """
     settings, device = settings or usual_settings(device), device or usual_device()
     sets = read_clip_sets(data)
-    before = None if start is None else Cosmos25Backend.from_folder(start)
+    before = None if start is None else Cosmos25Backend.from_folder(local_folder(start))
     recipe = _recipe(sets, settings, None if before is None else before.recipe)
     prepare_folder(out, "autoencoder.csv")
     folder = train_tiny(sets, recipe, out, settings, device, before)
@@ -197,18 +202,28 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
     check_size((height, width), settings.frames)
     domains = domains_of(sets, () if known is None else known.domains, ACTION_DIM)
     scenes = scenes_of(sets, None if known is None else known.scenes)
+    cameras = cameras_of(sets, None if known is None else known.cameras)
     check_room(domains, ACTION_DIM)
-    return Recipe("tiny", (height, width), settings.frames, fps, steps=20, domains=domains, scenes=scenes)
+    return Recipe(
+        "tiny",
+        (height, width),
+        settings.frames,
+        fps,
+        steps=20,
+        domains=domains,
+        scenes=scenes,
+        cameras=cameras,
+    )
 
 
 def _facts(
-    data: Path, sets: Sequence[ClipSet], start: Path | None, out: Path, settings: TinySettings, device: str
+    data: Path, sets: Sequence[ClipSet], start: str | Path | None, out: Path, settings: TinySettings, device: str
 ) -> dict[str, str]:
     command = f"worldmodel train --data {data.name} --out {out.name}"
     command += {ON_CPU: " --schedule cpu", ON_GPU: " --schedule gpu"}.get(settings, "")
     return {
         "data": described_clips(sets),
-        "command": f"`{command}`" if start is None else f"`{command} --start {start.name}`",
+        "command": f"`{command}`" if start is None else f"`{command} --start {Path(start).name}`",
         **circumstances(out, ("autoencoder", "transformer"), device),
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",
         "transformer settings": f"`{json.dumps(dataclasses.asdict(settings.transformer))}`",

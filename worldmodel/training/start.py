@@ -1,0 +1,29 @@
+"""The pipeline folder that a training run goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worldmodel.backends import hub
+from worldmodel.model import EMBEDDED
+
+
+def local_folder(start: str | Path) -> Path:
+    """The folder of a pipeline, whole: what is trained is saved as a copy of it.
+
+    Args:
+        start: "tiny", the model inside this package, a pipeline folder, or a repository of the hub, which is fetched
+            with its text encoder.
+
+    Raises:
+        ValueError: it is none of them, or cannot be had from the hub.
+    """
+    folder = EMBEDDED.get(str(start), Path(start))
+    if folder.is_dir():
+        return folder
+    if not hub.is_hub_id(str(start)):
+        raise ValueError(
+            f"start: got {str(start)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name of "
+            "the hub; check the path"
+        )
+    return hub.fetch(str(start), parts=(*hub.PARTS, *hub.TEXT_PARTS))
