@@ -56,6 +56,17 @@ def test_views_of_frames_are_taken(model, frames):
     np.testing.assert_array_equal(flipped.video, plain.video)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_frames_are_resized_only_when_asked_and_only_in_proportion(model, frames, kind):
+    large = frames.repeat(3, axis=1).repeat(3, axis=2)  # what a pixel covers is one colour, so its mean is that
+    large = large if kind == "uint8" else large / 255.0
+    with pytest.raises(ValueError, match=r"frames: got shape \(4, 96, 96, 3\), .* pass resize=True to scale them"):
+        model.start(large, seeds=range(4))
+    np.testing.assert_array_equal(model.start(large, seeds=range(4), resize=True).frames[:, 0], frames)
+    with pytest.raises(ValueError, match=r"frames: got shape \(4, 96, 48, 3\), .* crop to the proportions of that"):
+        model.rollout(large[:, :, :48], seeds=range(4), resize=True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -115,6 +115,7 @@ class WorldModel:
         refine: PredictPerturb | None = None,
         batch_size: int = 32,
         keep_latents: bool = False,
+        resize: bool = False,
         progress: bool = True,
     ) -> Rollout:
         """Imagine what follows each first frame.
@@ -135,13 +136,14 @@ class WorldModel:
             refine: Predict-and-Perturb plan, or None for the plain solver.
             batch_size: samples denoised at once; changes speed and memory only.
             keep_latents: return the final latents of all chunks, without those given, as well.
+            resize: scale frames of another size, but the same proportions, to the model's, which are refused otherwise.
             progress: show a progress bar of model evaluations.
 
         Raises:
             ValueError: an argument is malformed; nothing has been computed then.
         """
         settings = self._settings(steps, solver, refine, handover, stop, batch_size, tail)
-        state = self.start(frames, seeds=seeds)
+        state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
         self.backend.check_memory(min(batch_size, len(state)))
@@ -170,13 +172,14 @@ class WorldModel:
         solver: str = "euler",
         refine: PredictPerturb | None = None,
         keep_latents: bool = False,
+        resize: bool = False,
     ) -> Iterator[Rollout]:
         """The frames of :meth:`rollout` piece by piece, a chunk at a time, in memory that does not grow with them.
 
         The first piece begins with the given frames as decoded. All samples are denoised at once.
         """
         settings = self._settings(steps, solver, refine, handover, stop, tail=tail)
-        state = self.start(frames, seeds=seeds)
+        state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
         self.backend.check_memory(len(state))
@@ -204,7 +207,7 @@ class WorldModel:
             )
         return unusual(choose(self.recipe.domains, spec), spec.check(actions))
 
-    def start(self, frames: np.ndarray | None, *, seeds: Sequence[int] | np.ndarray) -> State:
+    def start(self, frames: np.ndarray | None, *, seeds: Sequence[int] | np.ndarray, resize: bool = False) -> State:
         """The state before the first chunk; for the arguments see :meth:`rollout`.
 
         Raises:
@@ -218,7 +221,8 @@ class WorldModel:
                 )
             given = np.zeros((len(seeds), 0, *self.recipe.image_size, 3), np.uint8)
         else:
-            given = check_frames(frames, self.recipe.image_size, self.recipe.num_frames, self.backend.frames_per_latent)
+            recipe, latent = self.recipe, self.backend.frames_per_latent
+            given = check_frames(frames, recipe.image_size, recipe.num_frames, latent, resize)
         if len(seeds) != len(given):
             raise ValueError(f"seeds: got {len(seeds)}, expected {len(given)}, one for each first frame; add or drop")
         return State(given, None, seeds, ((),) * len(seeds), chunk=0, time=0, ended=np.zeros(len(seeds), bool))

@@ -193,6 +193,9 @@ def test_a_start_that_is_no_pipeline_is_refused_before_anything_is_written(train
 def test_conditions_are_of_released_models(data, robot_folder, tmp_path):
     with pytest.raises(ValueError, match="conditions: got frame_guidance for robots, expected none"):
         finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", SHORT, conditions={"frame_guidance": 1.0})
+    for options in ({"resize": True}, {"camera": "front"}):
+        with pytest.raises(ValueError, match="resize, camera: got .* which are of LeRobot datasets"):
+            finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", SHORT, **options)
     assert not (tmp_path / "out").exists()
 
 

@@ -115,6 +115,11 @@ def finetune_from_folder(
     Raises:
         ValueError: ``start`` is no pipeline, a condition is none that it heeds in training, or as :func:`finetune`.
     """
+    if (resize or camera is not None) and not is_lerobot(data):
+        raise ValueError(
+            f"resize, camera: got {resize}, {camera!r} for stores in {data}, expected neither, which are of LeRobot "
+            "datasets; leave them out"
+        )
     settings = settings or FinetuneSettings()
     device = device or str(Accelerator().device)
     conditions = {**(conditions or {}), **({} if prompt is None else {"prompt": prompt})}
