@@ -194,7 +194,7 @@ def test_conditions_are_of_released_models(data, robot_folder, tmp_path):
     with pytest.raises(ValueError, match="conditions: got frame_guidance for robots, expected none"):
         finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", SHORT, conditions={"frame_guidance": 1.0})
     for options in ({"resize": True}, {"camera": "front"}):
-        with pytest.raises(ValueError, match="resize, camera: got .* which are of LeRobot datasets"):
+        with pytest.raises(ValueError, match=r"resize, camera: got .* which are of LeRobot datasets"):
             finetune_from_folder(data, robot_folder, tmp_path / "out", "cpu", SHORT, **options)
     assert not (tmp_path / "out").exists()
 
