@@ -89,6 +89,7 @@ def compared(errors: Mapping[str, float], tuned: Sequence[Method], schedule: Sch
     cold = [method for method in tuned if "T " not in method.name]
     plain, masked = ranked(errors, cold, "plain")[0], ranked(errors, cold, "masked")[0]
     keeping = [method for method in tuned if f"T {KEEP_VARIANCE}" in method.name]
+    tempered = ranked(errors, [method for method in tuned if method not in keeping], "masked")[0]
     return {
         "base": Method("base", f"Euler, {BASE_STEPS} steps (base)", _levels(schedule(BASE_STEPS))),
         "euler": Method("euler", f"Euler, {NFE} steps", _levels(schedule(NFE))),
@@ -97,6 +98,7 @@ def compared(errors: Mapping[str, float], tuned: Sequence[Method], schedule: Sch
         "restart": ranked(errors, cold, "restart")[0],
         "plain": plain,
         "masked": masked,
+        **({} if tempered == masked else {"tempered": tempered}),
         "keep_variance": ranked(errors, keeping)[0],
         "candidates": Method(
             "candidates",

@@ -24,7 +24,7 @@ from worldmodel.evaluators.statistics import (
 Entries = Sequence[Mapping[str, Any]]
 Clip = tuple[str, str]  # scene; policy and noise seed
 MATCHED = "euler"  # the row that all others are held against
-REFINED = ("plain", "masked", "keep_variance")
+REFINED = ("plain", "masked", "tempered", "keep_variance")
 PICKS = {
     "candidates": ("Best of N: random pick", lambda entry: 0),
     "candidates_self": ("Best of N: the model's own score", lambda entry: entry["chosen"]),
@@ -50,7 +50,7 @@ def write_tables(
     task = TASKS[settings["task"]]
     labels, scores, nfe = _rows(rows, found, task)
     errors = mean_errors(tuning, settings["task"])
-    refined = min(REFINED, key=lambda row: errors[rows[row].name])
+    refined = min((row for row in REFINED if row in rows), key=lambda row: errors[rows[row].name])
     against_euler = [row for row in labels if row not in (MATCHED, "candidates_oracle")]
     controls = [row for row in labels if row not in (refined, MATCHED, "candidates_oracle")]
     tests = [(row, MATCHED) for row in against_euler] + [(refined, row) for row in controls]
