@@ -24,7 +24,7 @@ CANDIDATES = 2  # of best-of-N: each takes its share of the evaluations, one of 
 WINDOWS = ((0.0, 0.1), (0.1, 0.2), (0.2, 0.35), (0.35, 0.55), (0.55, 0.95), (0.05, 0.35))
 ITERATIONS = (2,)  # over the widest of them, with fewer steps the more iterations
 THRESHOLDS = (0.25, Quantile(0.5))
-TEMPERATURES = (0.25, KEEP_VARIANCE, 1.0)
+TEMPERATURES = (0.0, 0.25, KEEP_VARIANCE, 1.0)  # without noise at all, too
 ETAS = (0.5, 1.0)
 RESTARTS = ((0.05, 0.35, 1), (0.35, 0.95, 1))
 
