@@ -5,12 +5,13 @@ An action is a chunk (n, A), one for each frame that the model imagines at once.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.envs.imagined_dream import Episode, Reward, fork
+from worldmodel.envs.imagined_dream import Episode, Reward, check_episode, fork
 from worldmodel.envs.imagined_settings import Imagining, info_of
 from worldmodel.envs.imagined_starts import Starts
 
@@ -18,8 +19,9 @@ from worldmodel.envs.imagined_starts import Starts
 class ImaginedEnv(gym.Env):
     """One imagined episode at a time. For the arguments see :class:`~worldmodel.envs.imagined_settings.Imagining`.
 
-    ``info`` holds the signals of the last frame, ``video`` (n, H, W, 3) of the chunk, ``model_calls``,
-    ``evaluations``, ``seconds`` and ``uncertainty``. Options of ``reset`` are those of the starts.
+    ``info`` of a step holds the signals of the last frame and ``video`` (n, H, W, 3) of the chunk; it always holds
+    ``is_success``, ``frames`` of the episode, ``model_calls``, ``evaluations``, ``seconds`` and ``uncertainty``, which
+    is nan without a stop rule (``stop=StopRule(inf)`` only measures). Options of ``reset`` are those of the starts.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 16}
@@ -70,10 +72,10 @@ class ImaginedEnv(gym.Env):
         """Imagine one chunk."""
         episode = self._running()
         actions = self.settings.check_actions(np.asarray(action)[None], 1)
-        ((self._episode, chunk),) = self.settings.dreamer.step([episode], actions)
-        reward, success, terminated, truncated = self.settings.judge(self._episode, chunk)
-        info = info_of(self._episode, chunk, success)
-        return self.settings.observe(self._episode), reward, terminated, truncated, info
+        ((following, chunk),) = self.settings.dreamer.step([episode], actions)
+        reward, success, terminated, truncated = self.settings.judge(following, chunk)
+        self._episode = following
+        return self.settings.observe(following), reward, terminated, truncated, info_of(following, chunk, success)
 
     def render(self) -> np.ndarray | None:
         """The last frame (H, W, 3) uint8."""
@@ -85,7 +87,9 @@ class ImaginedEnv(gym.Env):
 
     def restore(self, episode: Episode) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Go on from a saved or forked episode; returns what :meth:`reset` does."""
-        self._episode = episode
+        check_episode(episode)
+        # A new object, so that whoever is in the middle of a chunk sees that it is no longer this one.
+        self._episode = dataclasses.replace(episode)
         return self.settings.observe(episode), info_of(episode, None, False)
 
     def fork(self, n: int) -> list[Episode]:
@@ -94,5 +98,5 @@ class ImaginedEnv(gym.Env):
 
     def _running(self) -> Episode:
         if self._episode is None:
-            raise RuntimeError("step: got no episode, expected reset() before the first step; call reset()")
+            raise RuntimeError("episode: got none, expected reset() first; call reset()")
         return self._episode

@@ -30,6 +30,8 @@ class Episode:
         reading: what has been read off its frames, or None.
         observation: beside the pixels.
         fork: (index, chunk) of the forks that led to it.
+        legal: whether all that was seen of it can happen; true where that is not read.
+        fulfilled: whether ``success`` was read while it was legal.
     """
 
     start: Start
@@ -41,6 +43,8 @@ class Episode:
     reading: Reading | None
     observation: dict[str, np.ndarray]
     fork: tuple[tuple[int, int], ...] = ()
+    legal: bool = True
+    fulfilled: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,10 @@ class Chunk:
     Attributes:
         video: (n, H, W, 3) uint8.
         actions: (n, A).
-        signals: name to (n, ...); empty where nothing can be read.
-        uncertainty: of the model in its own latents; nan without a stop rule.
+        signals: name to (n, ...); empty where nothing can be read. ``legal`` is of the move to each frame alone;
+            ``success`` only counts if it was first read before any move that is not legal.
+        legal: (n,) whether all that the episode showed up to each frame can happen; true where that is not read.
+        uncertainty: of the model in its own latents; nan without a stop rule, ``StopRule(inf)`` only measures.
         ended: the stop rule has ended the episode.
         evaluations: of the model.
         seconds: of wall clock, this episode's share of its batch.
@@ -60,6 +66,7 @@ class Chunk:
     video: np.ndarray
     actions: np.ndarray
     signals: dict[str, np.ndarray]
+    legal: np.ndarray
     uncertainty: float
     ended: bool
     evaluations: int
@@ -88,7 +95,8 @@ class Dreamer:
         state = self.model.start(start.frame[None], seeds=[seed])
         observation = {name: np.array(value) for name, value in start.observation.items()}
         reading = None if start.readout is None else start.readout.begin({"pixels": start.frame, **observation})
-        return Episode(start, state, seed, 0, 0, start.frame, reading, observation)
+        # A copy, as several episodes may share a start and whoever sees the frame may draw into it.
+        return Episode(start, state, seed, 0, 0, start.frame.copy(), reading, observation)
 
     def step(self, episodes: Sequence[Episode], actions: np.ndarray) -> list[tuple[Episode, Chunk]]:
         """Imagine one chunk of every episode under actions (B, n, A), in one batch of the model.
@@ -118,9 +126,11 @@ class Dreamer:
                 state=following.select(rows),
                 chunk=episode.chunk + 1,
                 frames=episode.frames + len(chunk.video),
-                frame=chunk.video[-1],
+                frame=chunk.video[-1].copy(),
                 reading=reading,
                 observation=observation,
+                legal=bool(chunk.legal[-1]),
+                fulfilled=episode.fulfilled or bool(np.any(chunk.signals.get("success", False))),
             )
             stepped.append((new, chunk))
         return stepped
@@ -136,6 +146,13 @@ def fork(episode: Episode, n: int) -> list[Episode]:
         raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; say how many continuations")
     ways = [(*episode.fork, (index, episode.chunk)) for index in range(1, n)]
     return [episode, *(dataclasses.replace(episode, fork=way) for way in ways)]
+
+
+def check_episode(episode: Any) -> None:
+    """Refuse to restore what is no episode."""
+    if not isinstance(episode, Episode):
+        got = type(episode).__name__
+        raise ValueError(f"episode: got {got}, expected Episode; restore what save() or fork() returned")
 
 
 def _seeds(episode: Episode) -> np.ndarray:
@@ -159,4 +176,8 @@ def _read(
         reading, read = readout.read(reading, video[None], actions[None])
         signals = {name: value[0] for name, value in read.items()}
         observation = {name: value[0, -1] for name, value in readout.observe(read).items()}
-    return Chunk(video, actions, signals, float("nan"), False, 0, 0.0), reading, observation
+    legal = episode.legal & np.logical_and.accumulate(np.asarray(signals.get("legal", np.ones(len(video))), bool))
+    if "success" in signals:
+        fulfilled = episode.fulfilled | np.logical_or.accumulate(signals["success"] & legal)
+        signals["success"] = signals["success"] & fulfilled
+    return Chunk(video, actions, signals, legal, float("nan"), False, 0, 0.0), reading, observation

@@ -74,11 +74,11 @@ def centroids(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return centre, mass, np.sqrt(np.maximum(spread, 0.0))
 
 
-def readout_for(env: Any) -> Readout:
-    """The readout of an environment's current scene.
+def readout_for(env: Any, scene: Any = None) -> Readout:
+    """The readout of an environment's current scene, or of another one of its family.
 
     Raises:
-        ValueError: none is known for its family.
+        ValueError: none is known for its family or its task.
     """
     from worldmodel.envs.imagined_ball import BallReadout
     from worldmodel.envs.imagined_grasp import GraspReadout
@@ -94,4 +94,4 @@ def readout_for(env: Any) -> Readout:
             f"env: got {name}, expected one of {', '.join(makers)} with actions; pass a readout of your own, or use a "
             "reward of the pixels"
         )
-    return makers[name](env.family, env.scene, env.image_size, env.fps)
+    return makers[name](env.family, env.scene if scene is None else scene, env.image_size, env.fps)

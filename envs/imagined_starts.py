@@ -40,7 +40,7 @@ class Starts(Protocol):
     """A source of beginnings. Where it knows its camera it may have ``check_camera(recipe)``, called after ``fit``.
 
     Attributes:
-        action_spec: of the environment that they come from; None where there is none.
+        action_spec: of the environment that they come from, at the rate of ``fit``; None where there is none.
         spaces: of what is observed beside the pixels, for as long as it can be read off them.
         family: of the scenes; None where nothing is known of them.
     """
@@ -72,10 +72,11 @@ class EnvStarts:
         self.fit((64, 64), 16.0)
 
     def fit(self, image_size: tuple[int, int], fps: float) -> None:
-        """Make the environment with pictures of that size."""
+        """Make the environment with pictures of that size at that rate; refuse one whose scenes cannot be read."""
         self.close()
         made = gym.make(self._id, image_size=image_size, fps=fps, disable_env_checker=True, **self._options)
         self._env = made.unwrapped
+        readout_for(self._env, self._env.settings.draw(np.random.default_rng(0), None))
         self.family, self.action_spec = self._env.family, self._env.action_spec
         self.spaces = {"agent_pos": self._env.observation_space["agent_pos"]}
 

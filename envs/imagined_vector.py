@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from worldmodel.envs.imagined_dream import Chunk, Episode, Reward
+from worldmodel.envs.imagined_dream import Episode, Reward, check_episode
 from worldmodel.envs.imagined_settings import Imagining, info_of
 from worldmodel.envs.imagined_starts import Starts
 
@@ -20,6 +20,9 @@ class ImaginedVectorEnv(VectorEnv):
     :class:`~worldmodel.envs.imagined_settings.Imagining`.
 
     Sub-environment i started with a seed does what the single environment does, up to float rounding of its batch.
+    ``info`` is Gymnasium's: ``_name`` (num_envs,) tells which rows have ``name``. Those that have just begun have
+    neither signals nor ``video`` (num_envs, n, H, W, 3). In mode ``SAME_STEP``, ``final_obs`` and ``final_info`` hold
+    what the ended ones had.
 
     Args:
         num_envs: number of episodes.
@@ -87,16 +90,21 @@ class ImaginedVectorEnv(VectorEnv):
         seeds = list(seed) if isinstance(seed, Sequence) else _spread(seed, self.num_envs)
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: got {len(seeds)} seeds, expected {self.num_envs}; give one a sub-environment")
+        without = [index for index in np.flatnonzero(~mask).tolist() if self._episodes[index] is None]
+        if without:
+            raise ValueError(
+                f"reset_mask: got {mask.tolist()} with sub-environments {without} without an episode, expected all "
+                "True the first time; call reset() without a mask"
+            )
         for index in np.flatnonzero(mask):
-            if seeds[index] is not None or self._generators[index] is None:
+            if seeds[index] is not None:
                 self._generators[index] = gym.utils.seeding.np_random(seeds[index])[0]
         self._begin(np.flatnonzero(mask), options)
-        return self._observation(), self._infos({})
+        return self._observation(), self._infos(self._begun())
 
     def step(self, actions: Any) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Imagine one chunk of every episode; what has ended is dealt with as ``autoreset_mode`` says."""
-        if self._episodes[0] is None:
-            raise RuntimeError("step: got no episodes, expected reset() before the first step; call reset()")
+        self._running()
         actions, waiting = self.settings.check_actions(actions, self.num_envs), self._ended
         if waiting.any() and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ValueError(
@@ -107,37 +115,44 @@ class ImaginedVectorEnv(VectorEnv):
         moving = np.flatnonzero(~waiting)
         reward = np.zeros(self.num_envs)
         terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        chunks: dict[int, tuple[Chunk, bool]] = {}
         stepped = (
             self.settings.dreamer.step([self._episodes[i] for i in moving], actions[moving]) if len(moving) else []
         )
-        for index, (episode, chunk) in zip(moving, stepped, strict=True):
-            self._episodes[index] = episode
-            reward[index], success, terminated[index], truncated[index] = self.settings.judge(episode, chunk)
-            chunks[int(index)] = (chunk, success)
+        judged, told = [self.settings.judge(*each) for each in stepped], self._begun()
+        for index, (episode, chunk), verdict in zip(moving, stepped, judged, strict=True):
+            reward[index], success, terminated[index], truncated[index] = verdict
+            self._episodes[index], told[index] = episode, info_of(episode, chunk, success)
         self._ended = terminated | truncated
-        observation, info = self._observation(), self._infos(chunks)
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
-            observation, info = self._restart(observation, info)
-        return observation, reward, terminated, truncated, info
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            self._restart(told)
+        return self._observation(), reward, terminated, truncated, self._infos(told)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The last frame (H, W, 3) uint8 of every sub-environment."""
-        return tuple(each.frame.copy() for each in self._episodes) if self.render_mode == "rgb_array" else None
+        return tuple(each.frame.copy() for each in self._running()) if self.render_mode == "rgb_array" else None
 
     def save(self) -> list[Episode]:
         """The episodes as they stand; they are never changed."""
-        return list(self._episodes)
+        return list(self._running())
 
     def restore(self, episodes: Sequence[Episode]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Go on from saved or forked episodes; returns what :meth:`reset` does."""
         if len(episodes) != self.num_envs:
             raise ValueError(f"episodes: got {len(episodes)}, expected {self.num_envs}; give one a sub-environment")
+        for each in episodes:
+            check_episode(each)
         self._episodes, self._ended = list(episodes), np.zeros(self.num_envs, bool)
-        return self._observation(), self._infos({})
+        return self._observation(), self._infos(self._begun())
+
+    def _running(self) -> list[Episode]:
+        if self._episodes[0] is None:
+            raise RuntimeError("episodes: got none, expected reset() first; call reset()")
+        return self._episodes
 
     def _begin(self, ids: np.ndarray, options: dict[str, Any]) -> None:
         for index in ids:
+            if self._generators[index] is None:
+                self._generators[index] = gym.utils.seeding.np_random()[0]
             self._episodes[index] = self.settings.begin(self._generators[index], options)
         self._ended = self._ended & ~np.isin(np.arange(self.num_envs), ids)
 
@@ -145,23 +160,24 @@ class ImaginedVectorEnv(VectorEnv):
         rows = [self.settings.observe(each) for each in self._episodes]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _infos(self, chunks: dict[int, tuple[Chunk, bool]]) -> dict[str, Any]:
+    def _begun(self) -> list[dict[str, Any]]:
+        """Infos of the sub-environments as if all had just begun."""
+        return [info_of(episode, None, False) for episode in self._episodes]
+
+    def _infos(self, told: list[dict[str, Any]]) -> dict[str, Any]:
+        """Those of the sub-environments as one."""
         info: dict[str, Any] = {}
-        for index, episode in enumerate(self._episodes):
-            chunk, success = chunks.get(index, (None, False))
-            info = self._add_info(info, info_of(episode, chunk, success), index)
+        for index, each in enumerate(told):
+            info = self._add_info(info, each, index)
         return info
 
-    def _restart(
-        self, observation: dict[str, np.ndarray], info: dict[str, Any]
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        ended = self._ended.copy()
-        final = np.full(self.num_envs, None, object)
-        for index in np.flatnonzero(ended):
-            final[index] = {name: value[index] for name, value in observation.items()}
-        self._begin(np.flatnonzero(ended), {})
-        whole = {**self._infos({}), "final_obs": final, "final_info": info}
-        return self._observation(), {**whole, "_final_obs": ended, "_final_info": ended.copy()}
+    def _restart(self, told: list[dict[str, Any]]) -> None:
+        """Begin anew what has ended, and only there change what is told."""
+        ended = np.flatnonzero(self._ended)
+        finals = [{"final_obs": self.settings.observe(self._episodes[i]), "final_info": told[i]} for i in ended]
+        self._begin(ended, {})
+        for index, final in zip(ended, finals, strict=True):
+            told[index] = {**info_of(self._episodes[index], None, False), **final}
 
 
 def _spread(seed: int | None, count: int) -> list[int | None]:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from worldmodel.actions import repeated
 from worldmodel.envs.imagined import ImaginedEnv
-from worldmodel.envs.imagined_dream import Chunk, Episode
+from worldmodel.envs.imagined_dream import Chunk, Episode, fork
 from worldmodel.envs.imagined_settings import info_of
+
+
+@dataclass(frozen=True)
+class Midway:
+    """An episode between two single steps; nothing in it is changed by going on from it.
+
+    Attributes:
+        episode: before the chunk.
+        given: actions (A,) of the chunk so far.
+        seen: the episode as it shows itself after them.
+    """
+
+    episode: Episode
+    given: tuple[np.ndarray, ...]
+    seen: Episode
 
 
 class SingleSteps(gym.Wrapper):
@@ -20,6 +37,10 @@ class SingleSteps(gym.Wrapper):
     After k actions of a chunk the model imagines it with those that are still missing held, under the chunk's own
     noise, and the frame after action k is shown; with the last action the chunk is the one that the wrapped
     environment imagines. That costs a call of the model a step, n times as many as chunks do.
+
+    Args:
+        env: an :class:`~worldmodel.envs.imagined.ImaginedEnv`, also one that ``gymnasium.make`` made; other wrappers
+            go around this one.
     """
 
     def __init__(self, env: gym.Env) -> None:
@@ -29,38 +50,64 @@ class SingleSteps(gym.Wrapper):
             raise ValueError(
                 f"env: got {type(inner).__name__}, expected an ImaginedEnv; other environments step singly"
             )
+        _check_bare(env)
         self._inner, spec = inner, inner.action_spec
         self.action_space = gym.spaces.Box(np.array(spec.low, np.float32), np.array(spec.high, np.float32))
-        self._given: list[np.ndarray] = []
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode."""
-        self._given = []
-        return super().reset(seed=seed, options=options)
+        self._midway: Midway | None = None
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Imagine the next frame."""
-        settings, before = self._inner.settings, self._inner.save()
-        self._given.append(self._inner.action_spec.check(action))
-        count, whole = len(self._given), settings.dreamer.actions
-        actions = repeated(np.stack(self._given), whole)
-        ((after, chunk),) = settings.dreamer.step([before], actions[None])
-        if count == whole:
-            self._given = []
+        settings, now = self._inner.settings, self._now()
+        checked = self._inner.action_spec.check(action)
+        if checked.shape != self.action_space.shape:
+            raise ValueError(f"action: got shape {checked.shape}, expected {self.action_space.shape}; pass one action")
+        given, whole = (*now.given, checked), settings.dreamer.actions
+        ((after, chunk),) = settings.dreamer.step([now.episode], repeated(np.stack(given), whole)[None])
+        seen, shown = _shown(now.episode, after, chunk, len(given)), _last(chunk, len(given))
+        reward, success, terminated, truncated = settings.judge(seen, shown)
+        if len(given) == whole:
             self._inner.restore(after)
-        signals = {name: value[count - 1 : count] for name, value in chunk.signals.items()}
-        cut = _shown(before, after, chunk, count)
-        shown = Chunk(
-            chunk.video[count - 1 : count],
-            actions[count - 1 : count],
-            signals,
-            chunk.uncertainty,
-            chunk.ended,
-            chunk.evaluations,
-            chunk.seconds,
-        )
-        reward, success, terminated, truncated = settings.judge(cut, shown)
-        return settings.observe(cut), reward, terminated, truncated, info_of(cut, shown, success)
+        else:
+            self._midway = Midway(now.episode, given, seen)
+        return settings.observe(seen), reward, terminated, truncated, info_of(seen, shown, success)
+
+    def render(self) -> Any:
+        """The last frame that was shown (H, W, 3) uint8."""
+        return self._now().seen.frame.copy() if self.render_mode == "rgb_array" else None
+
+    def save(self) -> Midway:
+        """The episode as it stands, to be given to :meth:`restore`; it is never changed."""
+        return self._now()
+
+    def restore(self, midway: Midway) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Go on from a saved or forked episode; returns what :meth:`reset` does."""
+        if not isinstance(midway, Midway):
+            got = type(midway).__name__
+            raise ValueError(f"episode: got {got}, expected Midway; restore what save() or fork() returned")
+        self._inner.restore(midway.episode)
+        self._midway = dataclasses.replace(midway, episode=self._inner.save())
+        return self._inner.settings.observe(midway.seen), info_of(midway.seen, None, False)
+
+    def fork(self, n: int) -> list[Midway]:
+        """``n`` continuations of the episode, to be restored; the first is its own, bit for bit.
+
+        Raises:
+            ValueError: a chunk has begun, whose frames that were shown are of the chunk's one noise.
+        """
+        now, whole = self._now(), self._inner.settings.dreamer.actions
+        if now.given:
+            raise ValueError(
+                f"fork: got an episode {len(now.given)} of {whole} actions into a chunk, expected one between chunks; "
+                f"fork {whole - len(now.given)} steps later, or before"
+            )
+        return [Midway(each, (), each) for each in fork(now.episode, n)]
+
+    def _now(self) -> Midway:
+        episode = self._inner.save()
+        # It is another one after a reset, and where the environment underneath was stepped or restored.
+        if self._midway is None or self._midway.episode is not episode:
+            self._midway = Midway(episode, (), episode)
+        return self._midway
 
 
 class ChunkActions(gym.Wrapper):
@@ -96,6 +143,26 @@ class ChunkActions(gym.Wrapper):
         return observation, total, terminated, truncated, {**info, "video": np.stack(video)}
 
 
+def _check_bare(env: gym.Env) -> None:
+    """Refuse wrappers that single steps, which the environment itself does not know, would pass by."""
+    while isinstance(env, gym.Wrapper):
+        if not isinstance(env, OrderEnforcing | PassiveEnvChecker):
+            raise ValueError(
+                f"env: got {type(env).__name__} inside, expected the environment itself, as single steps pass by what "
+                "is between; wrap SingleSteps in it instead"
+            )
+        env = env.env
+
+
+def _last(chunk: Chunk, count: int) -> Chunk:
+    """The frame after ``count`` actions of a chunk, as one of its own."""
+    row = slice(count - 1, count)
+    signals = {name: value[row] for name, value in chunk.signals.items()}
+    return dataclasses.replace(
+        chunk, video=chunk.video[row], actions=chunk.actions[row], signals=signals, legal=chunk.legal[row]
+    )
+
+
 def _shown(before: Episode, after: Episode, chunk: Chunk, count: int) -> Episode:
     """The episode as it is seen after ``count`` actions of a chunk."""
     readout = before.start.readout
@@ -104,5 +171,5 @@ def _shown(before: Episode, after: Episode, chunk: Chunk, count: int) -> Episode
         rows = {name: value[None] for name, value in chunk.signals.items()}
         observation = {name: value[0, count - 1] for name, value in readout.observe(rows).items()}
     return dataclasses.replace(
-        after, frames=before.frames + count, frame=chunk.video[count - 1], observation=observation
+        after, frames=before.frames + count, frame=chunk.video[count - 1].copy(), observation=observation
     )

@@ -1,5 +1,7 @@
 """Imagined environments: Gymnasium's contract, one batch for all, and the same policy as in MuJoCo."""
 
+import copy
+import dataclasses
 import warnings
 
 import gymnasium as gym
@@ -10,11 +12,15 @@ from known_models import painted, random_robots
 
 import worldmodel.envs  # noqa: F401
 from worldmodel.backends.domains import matched
+from worldmodel.envs.ball import velocity_commands
 from worldmodel.envs.imagined import ImaginedEnv
-from worldmodel.envs.imagined_starts import FrameStarts
+from worldmodel.envs.imagined_dream import Dreamer
+from worldmodel.envs.imagined_starts import EnvStarts, FrameStarts
 from worldmodel.envs.imagined_vector import ImaginedVectorEnv
 from worldmodel.envs.imagined_wrappers import ChunkActions, SingleSteps
+from worldmodel.model import WorldModel
 from worldmodel.stopping import StopRule
+from worldmodel.wrapped import GymStarts, PixelEnv
 
 GRAPH = "worldmodel/GraphTraversal-v0"
 
@@ -161,11 +167,57 @@ def test_single_steps_come_to_the_chunk_itself(ball):
     assert steps[-1][3] == whole[3] and steps[-1][4]["frames"] == 16
 
 
-def test_a_rule_stops_an_episode(robots):
-    env = make(robots, stop=StopRule(0.0))
+@pytest.mark.parametrize(("limit", "stops"), [(0.0, True), (np.inf, False)])
+def test_a_rule_stops_an_episode_or_measures_alone(robots, limit, stops):
+    env = make(robots, stop=StopRule(limit))
     env.reset(seed=0)
     *_, truncated, info = env.step(env.action_space.sample())
-    assert truncated and info["uncertainty"] > 0
+    assert truncated == stops and info["uncertainty"] > 0
+
+
+def test_a_model_of_another_rate_sets_that_of_its_beginnings(ball):
+    for fps, starts, spec, options in (
+        (8.0, GRAPH, velocity_commands(0.6, 8.0), {}),
+        (8.0, EnvStarts(GRAPH, nodes=4), velocity_commands(0.6, 8.0), {}),
+        (25.0, GymStarts("Reacher-v5"), PixelEnv("Reacher-v5", fps=25.0).action_spec, {"reward": lambda chunk: 0.0}),
+    ):
+        backend = copy.copy(ball.backend)
+        backend.recipe, backend.action_spec = dataclasses.replace(ball.recipe, fps=fps), spec
+        env = ImaginedEnv(WorldModel(backend), starts, **options)
+        env.reset(seed=0)
+        assert env.fps == fps and env.action_spec.control_hz == fps
+        assert env.step(np.zeros(env.action_space.shape))[4]["frames"] == 8
+    with pytest.raises(ValueError, match="differ from those given"):
+        ImaginedEnv(ball, GymStarts("Reacher-v5"), reward=lambda chunk: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("starts", "options", "message"),
+    [
+        ("worldmodel/Grasp-v0", {"task": "place"}, "task 'place', expected 'pick'"),
+        (GRAPH, {"task": "flood"}, "readout of your own"),
+        ("worldmodel/FreeFall-v0", {}, "readout of your own"),
+    ],
+)
+def test_scenes_that_cannot_be_read_are_refused_before_the_first_reset(robots, starts, options, message):
+    with pytest.raises(ValueError, match=message):
+        ImaginedEnv(robots, starts, **options)
+
+
+def test_a_policy_that_paints_over_its_pictures_paints_over_its_own_alone(ball):
+    scenes = EnvStarts(GRAPH, nodes=4)
+    start = scenes.draw(np.random.default_rng(0), {})
+    dreamer, actions = Dreamer(ball, {}), np.zeros((1, 8, 2))
+    frame = start.frame.copy()
+    for _ in range(2):
+        episode = dreamer.begin(start, 0)
+        assert np.array_equal(episode.frame, frame)
+        episode.frame[:] = 0
+        ((after, chunk),) = dreamer.step([episode], actions)
+        assert chunk.signals["found"].all(), "the model goes on from what it was given"
+        after.frame[:] = 0
+        ((_, chunk),) = dreamer.step([after], actions)
+        assert chunk.video.any() and chunk.signals["found"].all()
 
 
 def test_one_policy_object_runs_in_mujoco_and_in_the_imagined_twin(ball):
