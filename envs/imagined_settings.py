@@ -117,12 +117,13 @@ class Imagining:
 def info_of(episode: Episode, chunk: Chunk | None, success: bool) -> dict[str, Any]:
     """What is known of an episode beside its observation: signals of the last frame, and what imagining took.
 
-    Before the first chunk there are neither signals nor ``video``.
+    Signals are those of the chunk's last frame, under ``signals`` those of all its n. Before the first chunk there are
+    neither signals nor ``video``.
     """
     signals = {} if chunk is None else {name: np.copy(value[-1]) for name, value in chunk.signals.items()}
     return {
         **{name: value if value.ndim else value.item() for name, value in signals.items()},
-        **({} if chunk is None else {"video": chunk.video.copy()}),
+        **({} if chunk is None else {"video": chunk.video.copy(), "signals": dict(chunk.signals)}),
         "is_success": success,
         "frames": episode.frames,
         "model_calls": 0 if chunk is None else 1,

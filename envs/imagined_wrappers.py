@@ -113,7 +113,8 @@ class SingleSteps(gym.Wrapper):
 class ChunkActions(gym.Wrapper):
     """Any environment with actions in chunks (n, A): they are taken one after the other until the episode ends.
 
-    The reward is the sum; ``info`` is the last one, with ``video`` (m, H, W, 3) of the m frames that were seen.
+    The reward is the sum; ``info`` is the last one, with ``video`` (m, H, W, 3) of the m frames that were seen, and
+    under ``signals`` its numbers and flags (m, ...) in each of them.
 
     Args:
         env: with a box of actions and ``pixels`` among its observations.
@@ -133,14 +134,18 @@ class ChunkActions(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take all actions of a chunk, or those until the end."""
-        total, video = 0.0, []
+        total, video, infos = 0.0, [], []
         for each in np.asarray(action):
             observation, reward, terminated, truncated, info = self.env.step(each)
             total += float(reward)
             video.append(observation["pixels"])
+            infos.append(info)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, {**info, "video": np.stack(video)}
+        kinds = (bool, int, float, np.generic, np.ndarray)
+        names = [name for name, value in info.items() if isinstance(value, kinds)]
+        signals = {name: np.stack([each[name] for each in infos]) for name in names}
+        return observation, total, terminated, truncated, {**info, "video": np.stack(video), "signals": signals}
 
 
 def _check_bare(env: gym.Env) -> None:

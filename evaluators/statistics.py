@@ -12,6 +12,7 @@
 | one number from many | `iqm`, `pass_at_k`, `skill` | aggregates.py |
 | judge or model against the simulator | `confusion`, `rogan_gladen` | confusion.py |
 | success rates of n policies against a reference | `rank_agreement`: `pearson`, `kendall_tau_b`, `mmrv` | ranking.py |
+| the same from the same starts, with intervals over the starts | `agreement_over_starts` | ranking.py |
 | many futures of one scene | `crps`, `central_coverage` | ensembles.py |
 | how many scenes | `scenes_for_mean_difference`, `scenes_for_mcnemar`, `scenes_for_half_width` | power.py |
 """
@@ -45,7 +46,16 @@ from worldmodel.evaluators.power import (
     scenes_for_mcnemar,
     scenes_for_mean_difference,
 )
-from worldmodel.evaluators.ranking import RankAgreement, fisher_interval, kendall_tau_b, mmrv, pearson, rank_agreement
+from worldmodel.evaluators.ranking import (
+    RankAgreement,
+    StartsAgreement,
+    agreement_over_starts,
+    fisher_interval,
+    kendall_tau_b,
+    mmrv,
+    pearson,
+    rank_agreement,
+)
 
 __all__ = [
     "RESAMPLES",
@@ -54,6 +64,8 @@ __all__ = [
     "Interval",
     "PairedDifference",
     "RankAgreement",
+    "StartsAgreement",
+    "agreement_over_starts",
     "bootstrap_iqm",
     "bootstrap_mean",
     "bootstrap_median",

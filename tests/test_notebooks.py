@@ -1,6 +1,8 @@
 """Every notebook runs from a clean kernel, and carries the outputs of such a run."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 import nbformat
@@ -10,6 +12,29 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 400_000  # bytes, pictures included
+LONGEST = 300.0  # seconds of a whole notebook: it takes less than two minutes, and more only if it hangs
+
+
+def run(notebook, path, longest=LONGEST):
+    """Execute all cells in a new kernel, which is killed after ``longest`` seconds."""
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        shutdown_kernel="immediate",
+        resources={"metadata": {"path": path}},
+    )
+
+    async def whole():
+        task = asyncio.ensure_future(client.async_execute())
+        await asyncio.wait({task}, timeout=longest)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise TimeoutError(f"notebook: got more than {longest} s, expected less than 120 s; look for what hangs")
+        task.result()
+
+    asyncio.run(whole())
 
 
 def test_there_are_notebooks():
@@ -23,8 +48,17 @@ def test_it_runs_from_a_clean_kernel(path, tmp_path, monkeypatch):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    run(notebook, tmp_path)
     assert not list(tmp_path.iterdir())  # what it writes, it writes elsewhere
+
+
+def test_a_notebook_that_hangs_fails_as_a_whole(tmp_path):
+    """No cell takes long; all of them do."""
+    cells = [nbformat.v4.new_code_cell("import time; time.sleep(1)") for _ in range(60)]
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run(nbformat.v4.new_notebook(cells=cells), tmp_path, longest=5.0)
+    assert time.monotonic() - began < 30.0
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])

@@ -4,6 +4,7 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from gymnasium.utils.env_checker import check_env
 
 from worldmodel.collect import collect
@@ -41,6 +42,69 @@ def test_actions_mean_what_the_environment_makes_of_them():
     assert np.array_equal(observation["state"], steps[-1][0]) and reward == pytest.approx(
         sum(step[1] for step in steps)
     )
+
+
+def reacher(render_mode, width, height):
+    return gym.make("Reacher-v5", render_mode=render_mode, width=width, height=height)
+
+
+def test_a_function_that_makes_an_environment_is_as_good_as_its_name():
+    made, named = PixelEnv(reacher, (32, 48)), PixelEnv("Reacher-v5", (32, 48))
+    assert np.array_equal(made.record(3, 5).video, named.record(3, 5).video) and made.task_name == "reacher"
+    assert GymStarts(reacher).draw(np.random.default_rng(0), {}).frame.shape == (64, 64, 3)
+    named.record(3, 20)  # 57 steps
+    with pytest.raises(ValueError, match="at most 18"):
+        made.record(3, 20)  # of the 50 that the maker's own limit allows
+
+
+def cart_pole(render_mode, **size):
+    return gym.make("CartPole-v1", render_mode=render_mode)
+
+
+class Slider(gym.Env):
+    """An environment of MuJoCo's that is none of Gymnasium's: its pictures are its own."""
+
+    dt, metadata, render_mode = 0.02, {"render_modes": ["rgb_array"]}, "rgb_array"
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self, render_mode, width, height):
+        self.model = mujoco.MjModel.from_xml_string(
+            "<mujoco><option timestep='0.02'/><worldbody><light pos='0 0 3'/><body name='bead'><joint name='x' "
+            "type='slide' axis='1 0 0'/><geom size='0.2' rgba='1 0 0 1'/></body></worldbody><actuator>"
+            "<motor joint='x'/></actuator></mujoco>"
+        )
+        self.data = mujoco.MjData(self.model)
+
+    def reset(self, *, seed=None, options=None):
+        mujoco.mj_resetData(self.model, self.data)
+        mujoco.mj_forward(self.model, self.data)
+        return self.data.qpos.copy(), {}
+
+    def step(self, action):
+        self.data.ctrl[:] = action
+        mujoco.mj_step(self.model, self.data)
+        return self.data.qpos.copy(), 0.0, False, False, {}
+
+
+class Drawn(Slider):
+    """The same with what the refusal asks for."""
+
+    def __init__(self, render_mode, width, height):
+        super().__init__(render_mode, width, height)
+        self.mujoco_renderer = MujocoRenderer(self.model, self.data, width=width, height=height)
+
+    def render(self):
+        return self.mujoco_renderer.render("rgb_array")
+
+
+def test_what_an_environment_lacks_is_said_and_is_enough():
+    with pytest.raises(ValueError, match=r"got Slider without mujoco_renderer \(gymnasium.*MujocoRenderer\), expected"):
+        PixelEnv(Slider)
+    truth = PixelEnv(Drawn, (48, 64)).record(0, 4)
+    assert truth.objects == ("bead",) and np.ptp(truth.position[:, 0, 0]) > 0
+    seen = (np.argwhere(truth.segmentation[-1] == 1) + 0.5).mean(axis=0)[::-1]
+    assert np.abs(truth.camera.project(truth.position[-1, 0]) - seen).max() < 1.0
 
 
 def test_a_store_of_clips_goes_from_collect_to_an_imagined_twin(tmp_path):
@@ -101,6 +165,7 @@ def test_gymnasium_finds_no_fault():
     ("make", "message"),
     [
         (lambda: PixelEnv("CartPole-v1"), "CartPole-v1"),
+        (lambda: PixelEnv(cart_pole), "cart_pole without model .*, data .*, dt .*, mujoco_renderer"),
         (lambda: collect("nowhere", "Reacher-v9", episodes=1), "expected one of"),
         (lambda: PixelEnv("Reacher-v5").step(np.full(2, 3.0)), "clip it"),
     ],

@@ -16,6 +16,12 @@ SHAKE = 0.9  # correlation of the disturbance from one action to the next
 DRIFT = {2: 1.6, 4: 0.25}
 
 
+def check_skill(skill: float) -> None:
+    """Refuse a skill that is no number from 0 to 1."""
+    if not 0.0 <= skill <= 1.0:
+        raise ValueError(f"skill: got {skill!r}, expected 0 to 1; 1 is the script itself")
+
+
 class GradedPolicy:
     """One of a family's scripted policies, disturbed.
 
@@ -28,8 +34,7 @@ class GradedPolicy:
     """
 
     def __init__(self, family: Any, scene: Any, n: int, *, skill: float = 1.0, script: str = "", seed: int = 0) -> None:
-        if not 0.0 <= skill <= 1.0:
-            raise ValueError(f"skill: got {skill!r}, expected 0 to 1; 1 is the script itself")
+        check_skill(skill)
         if family.action_spec is None:
             raise ValueError(f"family: got {family.id}, which takes no actions, expected one that does; choose another")
         self.family, self.scene, self.n, self.skill, self.script, self.seed = family, scene, n, skill, script, seed

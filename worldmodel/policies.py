@@ -7,6 +7,7 @@ turned into them by :func:`from_lerobot`. Planners are policies too, see :mod:`w
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ class Episode:
         reward: summed.
         actions: (T - 1, A) that were taken.
         video: (T, H, W, 3) uint8, the first frame included.
-        stages: name to whether a signal of that name was ever true.
-        seconds: of each call of ``infer``.
+        stages: name to whether a signal of that name was ever true, errors notwithstanding; of a chunk, in any frame
+            where the info has ``signals``, else in its last.
+        seconds: of each call of ``infer`` that was answered.
         answers: what ``infer`` returned beside its actions, one a call.
         error: what the policy raised, or "".
     """
@@ -64,25 +66,32 @@ def run_episode(
 ) -> Episode:
     """Play one episode of an environment that takes single actions, or chunks of them, under a policy.
 
-    A policy that raises, or answers with what is no action, ends its episode, which is recorded as failed.
+    A policy that raises, in its reset too, or answers with what is no action, ends its episode, which is recorded as
+    failed. What it does to an observation changes nothing but its own copy.
 
     Args:
-        env: with ``pixels`` among its observations and ``is_success`` in its info.
+        env: with ``pixels`` among its observations and ``is_success`` in its info. One that takes chunks has ``video``
+            (m, H, W, 3) of their frames in its info, and may have ``signals``, name to (m, ...) of the same frames.
         policy: whose chunks are executed.
         seed, options: of the environment's reset.
         execute: actions of a chunk to take before the policy is asked again; all if None. Environments with actions in
             chunks take whole ones.
         stages: signals of the info to be recorded.
         until_success: end the episode with success.
+
+    Raises:
+        ValueError: ``execute`` is no whole number of at least 1.
     """
-    observation, info = env.reset(seed=seed, options=dict(options or {}))
-    policy.reset()
-    record = _Record(observation["pixels"], stages)
+    _check_execute(execute)
     chunked = len(env.action_space.shape) == 2
+    observation, info = env.reset(seed=seed, options=dict(options or {}))
+    record = _Record(observation["pixels"], stages)
     try:
+        policy.reset()
         while not record.over:
+            seen = copy.deepcopy(observation)
             began = time.monotonic()
-            answer = dict(policy.infer(observation))
+            answer = dict(policy.infer(seen))
             record.asked(time.monotonic() - began, answer)
             actions = checked_actions(answer.pop("actions", None), env.action_space, chunked)
             for action in [actions] if chunked else actions[:execute]:
@@ -112,7 +121,8 @@ class _Record:
         self.video.append(frames)
         self.reward += reward
         self.success = bool(info.get("is_success", False))
-        self.stages = {name: seen or bool(np.any(info.get(name, False))) for name, seen in self.stages.items()}
+        signals = {**info, **info.get("signals", {})}
+        self.stages = {name: seen or bool(np.any(signals.get(name, False))) for name, seen in self.stages.items()}
 
     def episode(self, error: str = "") -> Episode:
         actions = np.concatenate(self.actions) if self.actions else np.zeros((0, 0))
@@ -121,11 +131,17 @@ class _Record:
         return Episode(success, self.reward, actions, video, self.stages, seconds, tuple(self.answers), error)
 
 
+def _check_execute(execute: int | None) -> None:
+    whole = isinstance(execute, int | np.integer) and not isinstance(execute, bool)
+    if execute is not None and not (whole and execute >= 1):
+        raise ValueError(f"execute: got {execute!r}, expected a whole number of at least 1; None takes all actions")
+
+
 def checked_actions(actions: Any, space: Any, chunked: bool) -> np.ndarray:
     """A policy's actions (n, A) as float64, or a refusal of what does not fit the space of an environment."""
     if actions is None:
         raise ValueError("policy: got an answer without actions, expected them under 'actions'; return them")
-    values = np.asarray(actions, np.float64)
+    values = np.array(actions, np.float64)  # a policy may fill the same array again
     expected = space.shape if chunked else ("n", *space.shape)
     if (
         values.ndim != 2
@@ -145,7 +161,7 @@ def from_lerobot(observation: Mapping[str, Any], camera: str | None = None) -> d
     Args:
         observation: ``observation.images.<camera>`` (3, H, W) float in [0, 1] or (H, W, 3) uint8,
             ``observation.state`` (S,); or the keys of its environments, ``pixels`` (an array, or one for each camera)
-            and ``agent_pos``. Tensors are taken as arrays.
+            and ``agent_pos``. Tensors of any floating type, on any device, are taken as arrays.
         camera: which, where there are several.
 
     Raises:
@@ -169,8 +185,20 @@ def from_lerobot(observation: Mapping[str, Any], camera: str | None = None) -> d
 
 
 def _single(value: Any, ndim: int) -> np.ndarray:
-    array = np.asarray(value)
+    array = _array(value)
     return array[0] if array.ndim == ndim + 1 and len(array) == 1 else array
+
+
+def _array(value: Any) -> np.ndarray:
+    """An array or a tensor as an array; NumPy has no bfloat16."""
+    if _is_tensor(value):
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value
+    return np.asarray(value)
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach")  # so that torch need not be imported where there is none
 
 
 def _picture(array: np.ndarray) -> np.ndarray:
@@ -196,8 +224,7 @@ class LeRobotPolicy:
     """
 
     def __init__(self, policy: Policy, camera: str | None = None, execute: int | None = None) -> None:
-        if execute is not None and execute < 1:
-            raise ValueError(f"execute: got {execute}, expected at least 1 action; None takes all")
+        _check_execute(execute)
         self.policy, self.camera, self.execute = policy, camera, execute
         self._left: list[np.ndarray] = []
 
@@ -206,12 +233,23 @@ class LeRobotPolicy:
         self.policy.reset()
         self._left = []
 
-    def select_action(self, batch: Mapping[str, Any]) -> np.ndarray:
-        """The next action (1, A) float32, as LeRobot's policies return for a batch of one."""
+    def select_action(self, batch: Mapping[str, Any]) -> Any:
+        """The next action (1, A) float32, as LeRobot's policies return for a batch of one.
+
+        It is a tensor, on the same device, where the batch holds tensors, and an array where it holds arrays.
+        """
         if not self._left:
             answer = self.policy.infer(from_lerobot(batch, self.camera))
-            self._left = list(np.asarray(answer["actions"], np.float32)[: self.execute])
-        return self._left.pop(0)[None]
+            self._left = list(np.array(_array(answer["actions"]), np.float32)[: self.execute])
+        action = self._left.pop(0)[None]
+        pixels = batch.get("pixels")
+        values = [*batch.values(), *(pixels.values() if isinstance(pixels, Mapping) else ())]
+        tensor = next(filter(_is_tensor, values), None)
+        if tensor is None:
+            return action
+        import torch
+
+        return torch.from_numpy(action).to(tensor.device)
 
 
 def latency(seconds: Sequence[float] | np.ndarray) -> dict[str, float]:

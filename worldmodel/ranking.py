@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
 from worldmodel.backends.domains import matched
-from worldmodel.envs.imagined_dream import Dreamer
+from worldmodel.envs.imagined_dream import Chunk, Dreamer
 from worldmodel.envs.imagined_dream import Episode as Dream
 from worldmodel.envs.imagined_readout import Readout, readout_for
 from worldmodel.envs.imagined_starts import Start
 from worldmodel.envs.imagined_wrappers import ChunkActions
 from worldmodel.evaluators.confusion import Confusion
-from worldmodel.evaluators.intervals import Interval, wilson
-from worldmodel.evaluators.ranking import mmrv, pearson
-from worldmodel.graded import GradedPolicy
-from worldmodel.policies import Policy, checked_actions, run_episode
+from worldmodel.evaluators.intervals import wilson
+from worldmodel.evaluators.ranking import agreement_over_starts, pearson
+from worldmodel.graded import GradedPolicy, check_skill
+from worldmodel.policies import Policy, checked_actions, latency, run_episode
 from worldmodel.progress import hidden_unless
 
 Maker = Callable[[Any, Any, int, int], Policy]  # from a family, a scene, the actions of a chunk and a seed
 SKILLS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 STAGES = ("reach", "lift", "hold")  # of those that a family has, beside success
 MUJOCO, JUDGED = "MuJoCo", "judge on MuJoCo"
+SEED = 0  # of the starts drawn for intervals
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,19 @@ class Outcome:
     scene: int  # its seed
     stages: dict[str, bool]  # success and what else was reached at any frame
     error: str = ""
+    seconds: tuple[float, ...] = ()  # of each call of the policy; none where the judge looks at MuJoCo's pictures
 
 
 def graded(skills: Sequence[float] = SKILLS) -> dict[str, Maker]:
-    """Makers of :class:`worldmodel.graded.GradedPolicy`, by name."""
+    """Makers of :class:`worldmodel.graded.GradedPolicy`, by name.
+
+    Raises:
+        ValueError: a skill is no number from 0 to 1, or given twice.
+    """
+    for skill in skills:
+        check_skill(skill)
+    if len({f"{skill:g}" for skill in skills}) < len(skills):
+        raise ValueError(f"skills: got {', '.join(f'{skill:g}' for skill in skills)}, expected each once; drop copies")
 
     def maker(skill: float) -> Maker:
         return lambda family, scene, n, seed: GradedPolicy(family, scene, n, skill=skill, seed=seed)
@@ -67,7 +79,7 @@ def rank(
     """Play every policy in every scene, in MuJoCo and in the model.
 
     Success in the model is read off its pixels; the same reading of MuJoCo's pictures tells the judge's own error. A
-    policy that raises has failed its episode, in that world, and the others go on.
+    policy that raises, be it after a success, has failed its episode, in that world, and the others go on.
 
     Args:
         model: a :class:`worldmodel.WorldModel` that takes the environment's actions.
@@ -100,6 +112,7 @@ def rank(
     settings = {"image_size": recipe.image_size, "fps": recipe.fps, "num_frames": num_frames, **ranges}
     inner = gym.make(env, disable_env_checker=True, **settings).unwrapped
     model = matched(model, inner.action_spec)  # type: ignore[attr-defined]  # SceneEnv
+    _check_rows(model, rows)
     n, outcomes = recipe.num_frames - 1, []
     total = scenes * len(policies) * (1 + len(rows))
     with tqdm(total=total, desc="rank", unit="episode", **hidden_unless(progress)) as bar:
@@ -122,6 +135,16 @@ def rank(
     return outcomes
 
 
+def _check_rows(model: Any, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    known = sorted(set(inspect.signature(model.step).parameters) - {"state", "actions"})
+    for row, choices in rows.items():
+        if row in (MUJOCO, JUDGED):
+            raise ValueError(f"rows: got {row!r}, expected a name that is not MuJoCo's or the judge's; choose another")
+        if unknown := sorted(set(choices) - set(known)):
+            raise ValueError(f"rows: got {', '.join(unknown)}, expected options among {', '.join(known)}; drop them")
+        model.provenance(**choices)  # refuses what a step would
+
+
 def _start(env: Any, observation: Mapping[str, np.ndarray]) -> Start:
     beside = {"agent_pos": np.array(observation["agent_pos"])}
     return Start(np.array(observation["pixels"]), beside, readout_for(env), env.scene)
@@ -130,58 +153,84 @@ def _start(env: Any, observation: Mapping[str, np.ndarray]) -> Start:
 def _in_mujoco(env: Any, n: int, name: str, maker: Maker, number: int, start: Start) -> list[Outcome]:
     """The true outcome, looked at in every frame, and what the judge makes of the same pictures."""
     names = _stages(start.readout)
+    nothing = dict.fromkeys(names, False)
     policy, error = _made(maker, env.family, start, n, number)
     if policy is None:
-        return [Outcome(world, name, number, dict.fromkeys(names, False), error) for world in (MUJOCO, JUDGED)]
+        return [Outcome(world, name, number, nothing, error) for world in (MUJOCO, JUDGED)]
     # To the end: a judge that sees a success a frame later than MuJoCo must not find the clip cut there.
     true = run_episode(env, policy, seed=number, stages=names, until_success=False)
-    judged = dict.fromkeys(names, False)
-    if len(true.actions) and start.readout is not None:
-        reading = start.readout.begin({"pixels": start.frame, **start.observation})
-        _, signals = start.readout.read(reading, true.video[None, 1:], true.actions[None])
-        judged = {stage: bool(credited(signals, stage)[0]) for stage in names}
-    return [Outcome(MUJOCO, name, number, true.stages, true.error), Outcome(JUDGED, name, number, judged, true.error)]
+    reached = judged = nothing
+    if not true.error:
+        reached = true.stages
+        if start.readout is not None:
+            reading = start.readout.begin({"pixels": start.frame, **start.observation})
+            _, signals = start.readout.read(reading, true.video[None, 1:], true.actions[None])
+            judged = {stage: bool(credited(signals, stage)[0]) for stage in names}
+    return [
+        Outcome(MUJOCO, name, number, reached, true.error, _rounded(true.seconds)),
+        Outcome(JUDGED, name, number, judged, true.error),
+    ]
 
 
 def _imagined(
     dreamer: Dreamer, row: str, batch: Sequence[tuple[int, str, Start, Maker]], frames: int, env: Any
 ) -> list[Outcome]:
-    """Outcomes of a batch of episodes, chunk after chunk, in one batch of the model each."""
-    made = [_made(maker, env.family, start, dreamer.actions, number) for number, _, start, maker in batch]
-    policies, errors = [policy for policy, _ in made], [error for _, error in made]
-    dreams: list[Dream] = [dreamer.begin(start, number) for number, _, start, _ in batch]
-    stages = [dict.fromkeys(_stages(start.readout), False) for _, _, start, _ in batch]
-    legal = np.ones(len(batch), bool)
+    """Outcomes of a batch of episodes, chunk after chunk to the end, in one batch of the model each."""
     space = ChunkActions(env, dreamer.actions).action_space
+    played = [_Played(dreamer, env.family, *each) for each in batch]
     for _ in range(-(-frames // dreamer.actions)):
-        chosen = {}
-        for index, policy in enumerate(policies):
-            if policy is None or errors[index] or stages[index]["success"]:
-                continue
-            observation = {**dreams[index].observation, "pixels": dreams[index].frame}
-            try:
-                chosen[index] = checked_actions(policy.infer(observation)["actions"], space, True)
-                dreamer.model.backend.action_spec.check(chosen[index])
-            except Exception as error:  # whatever a policy raises
-                errors[index] = f"{type(error).__name__}: {error}"
-                chosen.pop(index, None)
-        if not chosen:
+        asked = [(each, each.ask(space, dreamer.model.backend.action_spec)) for each in played if not each.error]
+        going = [(each, actions) for each, actions in asked if actions is not None]
+        if not going:
             break
-        stepped = dreamer.step([dreams[index] for index in chosen], np.stack(list(chosen.values())))
-        for index, (dream, chunk) in zip(chosen, stepped, strict=True):
-            dreams[index] = dream
-            signals = {
-                name: value[None, : frames - dream.frames + len(chunk.video)] for name, value in chunk.signals.items()
-            }
-            for stage in stages[index]:
-                stages[index][stage] |= bool(credited(signals, stage)[0] and legal[index])
-            legal[index] &= bool(np.all(chunk.signals.get("legal", True)))
-    return [
-        Outcome(
-            row, name, number, {key: seen and not errors[index] for key, seen in stages[index].items()}, errors[index]
-        )
-        for index, (number, name, _, _) in enumerate(batch)
-    ]
+        stepped = dreamer.step([each.dream for each, _ in going], np.stack([actions for _, actions in going]))
+        for (each, _), (dream, chunk) in zip(going, stepped, strict=True):
+            each.go_on(dream, chunk, frames)
+    return [each.outcome(row) for each in played]
+
+
+class _Played:
+    """One imagined episode under a policy."""
+
+    def __init__(self, dreamer: Dreamer, family: Any, number: int, name: str, start: Start, maker: Maker) -> None:
+        self.number, self.name = number, name
+        self.dream: Dream = dreamer.begin(start, number)
+        self.stages, self.legal = dict.fromkeys(_stages(start.readout), False), True
+        self.seconds: list[float] = []
+        self.policy, self.error = _made(maker, family, start, dreamer.actions, number)
+        if self.policy is not None:
+            try:
+                self.policy.reset()
+            except Exception as error:  # whatever a policy raises
+                self.error = _told(error)
+
+    def ask(self, space: Any, spec: Any) -> np.ndarray | None:
+        """The policy's next chunk (n, A), or None where it failed."""
+        assert self.policy is not None
+        # Frames are shared with other episodes, and with other rows: a policy may write into its own alone.
+        seen = copy.deepcopy({**self.dream.observation, "pixels": self.dream.frame})
+        try:
+            began = time.monotonic()
+            answer = self.policy.infer(seen)
+            self.seconds.append(time.monotonic() - began)
+            actions = checked_actions(answer.get("actions"), space, True)
+            spec.check(actions)
+        except Exception as error:  # whatever a policy raises
+            self.error = _told(error)
+            return None
+        return actions
+
+    def go_on(self, dream: Dream, chunk: Chunk, frames: int) -> None:
+        """Look at a chunk, as far as it lies within an episode of that many frames."""
+        self.dream, left = dream, frames - dream.frames + len(chunk.video)
+        signals = {name: value[None, :left] for name, value in chunk.signals.items()}
+        for stage in self.stages:
+            self.stages[stage] |= bool(credited(signals, stage)[0]) and self.legal
+        self.legal &= bool(np.all(chunk.signals.get("legal", True)))
+
+    def outcome(self, row: str) -> Outcome:
+        reached = {stage: seen and not self.error for stage, seen in self.stages.items()}
+        return Outcome(row, self.name, self.number, reached, self.error, _rounded(self.seconds))
 
 
 def credited(signals: Mapping[str, np.ndarray], stage: str) -> np.ndarray:
@@ -199,65 +248,102 @@ def _stages(readout: Readout | None) -> tuple[str, ...]:
 
 def _made(maker: Maker, family: Any, start: Start, n: int, seed: int) -> tuple[Policy | None, str]:
     try:
-        policy = maker(family, start.scene, n, seed)
-        policy.reset()
+        return maker(family, start.scene, n, seed), ""
     except Exception as error:  # whatever a policy raises
-        return None, f"{type(error).__name__}: {error}"
-    return policy, ""
+        return None, _told(error)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _rounded(seconds: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(each), 6) for each in seconds)
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """What the outcomes say of the model, JSON-ready.
 
     Returns:
-        ``policies``: of each policy and world, its success rate with Wilson's interval and how many episodes failed
-        with an error. ``worlds``: of the judge and of each row of the model, against MuJoCo: Pearson's and Spearman's
-        correlation with Fisher's interval (None with fewer than 4 policies or equal rates), MMRV, calibration (bias,
-        mean absolute error, and the least-squares line from judged to true rates), and the confusion of every stage,
-        its false successes among it.
+        ``policies``: of each policy and world, its success rate with Wilson's interval, how many episodes failed with
+        an error, the first of them, and the ``latency`` of its calls in seconds (None where it was not asked).
+        ``latency``: of each policy in all worlds. ``worlds``: of the judge and of each row of the model, against
+        MuJoCo: what :func:`agreement` says, and the confusion of every stage, its false successes among it.
     """
     worlds = list(dict.fromkeys(each.world for each in outcomes))
     names = list(dict.fromkeys(each.policy for each in outcomes))
     table = {(each.world, each.policy, each.scene): each for each in outcomes}
     scenes = sorted({each.scene for each in outcomes})
-    rates: dict[str, dict[str, Interval]] = {
-        world: {
-            name: wilson(sum(table[world, name, scene].stages["success"] for scene in scenes), len(scenes))
-            for name in names
-        }
-        for world in worlds
-    }
-    errors = {w: {name: sum(bool(table[w, name, s].error) for s in scenes) for name in names} for w in worlds}
-    policies = {
-        name: {world: {**asdict(rates[world][name]), "errors": errors[world][name]} for world in worlds}
-        for name in names
-    }
-    true = np.array([rates[MUJOCO][name].value for name in names])
+    played = {(w, name): [table[w, name, scene] for scene in scenes] for w in worlds for name in names}
+    success = {w: np.array([[each.stages["success"] for each in played[w, name]] for name in names]) for w in worlds}
     compared = {}
     for world in worlds:
         if world != MUJOCO:
-            seen = np.array([rates[world][name].value for name in names])
-            pairs = [(table[world, name, scene], table[MUJOCO, name, scene]) for name in names for scene in scenes]
-            compared[world] = {**agreement(seen, true), "stages": _confusions(pairs)}
-    return {"scenes": len(scenes), "episodes": len(outcomes), "policies": policies, "worlds": compared}
+            pairs = [pair for name in names for pair in zip(played[world, name], played[MUJOCO, name], strict=True)]
+            compared[world] = {**agreement(success[world], success[MUJOCO]), "stages": _confusions(pairs)}
+    return {
+        "scenes": len(scenes),
+        "episodes": len(outcomes),
+        "policies": {name: {world: _performance(played[world, name]) for world in worlds} for name in names},
+        "latency": {name: _latency([each for world in worlds for each in played[world, name]]) for name in names},
+        "worlds": compared,
+    }
+
+
+def _performance(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    errors = [each.error for each in outcomes if each.error]
+    return {
+        **asdict(wilson(sum(each.stages["success"] for each in outcomes), len(outcomes))),
+        "errors": len(errors),
+        "first_error": errors[0] if errors else "",
+        "latency": _latency(outcomes),
+    }
+
+
+def _latency(outcomes: Sequence[Outcome]) -> dict[str, float] | None:
+    seconds = [second for each in outcomes for second in each.seconds]
+    return latency(seconds) if seconds else None
 
 
 def agreement(seen: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    """How success rates (n,) in a model agree with the true ones."""
-    differ = len(seen) >= 4 and np.ptp(seen) > 0 and np.ptp(true) > 0
-    slope, intercept = np.polyfit(seen, true, 1) if np.ptp(seen) > 0 else (float("nan"), float("nan"))
+    """How successes (n policies, S starts) in a model agree with the true ones.
+
+    Returns:
+        ``pearson``, ``spearman`` (None with fewer than 3 policies or equal rates) and ``mmrv`` (None with one policy),
+        with the intervals over starts of
+        :func:`~worldmodel.evaluators.ranking.agreement_over_starts`, which is ``bootstrap`` (its ends are None with
+        one start); ``pearson_fisher``, the interval over policies for comparison (None with fewer than 4);
+        ``calibration``: bias, mean absolute error, and the least-squares line from judged to true rates.
+    """
+    judged, real = seen.mean(axis=1), true.mean(axis=1)
+    differ = np.ptp(judged) > 0 and np.ptp(real) > 0
+    slope, intercept = np.polyfit(judged, real, 1) if np.ptp(judged) > 0 else (None, None)
     return {
         "n": len(seen),
-        "pearson": asdict(pearson(seen, true)) if differ else None,
-        "spearman": asdict(pearson(rankdata(seen), rankdata(true))) if differ else None,
-        "mmrv": mmrv(predicted=seen, reference=true) if len(seen) > 1 else None,
+        **_over_starts(seen, true),
+        "pearson_fisher": asdict(pearson(judged, real)) if differ and len(seen) >= 4 else None,
         "calibration": {
-            "bias": float(np.mean(seen - true)),
-            "mean_absolute_error": float(np.abs(seen - true).mean()),
-            "slope": None if np.isnan(slope) else float(slope),
-            "intercept": None if np.isnan(intercept) else float(intercept),
+            "bias": float(np.mean(judged - real)),
+            "mean_absolute_error": float(np.abs(judged - real).mean()),
+            "slope": None if slope is None else float(slope),
+            "intercept": None if intercept is None else float(intercept),
         },
     }
+
+
+def _over_starts(seen: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    policies, starts = seen.shape
+    if policies < 2:
+        return {"pearson": None, "spearman": None, "mmrv": None, "bootstrap": None}
+    enough = starts >= 2
+    if not enough:  # the values stand, without an interval
+        seen, true = np.repeat(seen, 2, axis=1), np.repeat(true, 2, axis=1)
+    found = agreement_over_starts(predicted=seen, reference=true, rng=np.random.default_rng(SEED))
+    intervals = {name: getattr(found, name) for name in ("pearson", "spearman", "mmrv")}
+    told = {name: None if each is None else asdict(each) for name, each in intervals.items()}
+    if not enough:
+        told = {name: each and {**each, "low": None, "high": None} for name, each in told.items()}
+    return {**told, "bootstrap": {"draws": found.draws, "seed": SEED, "left_out": found.left_out} if enough else None}
 
 
 def _confusions(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
@@ -282,23 +368,51 @@ def _confusions(pairs: Sequence[tuple[Outcome, Outcome]]) -> dict[str, Any]:
 def lines(summary: Mapping[str, Any]) -> list[str]:
     """The summary as lines of a terminal."""
     worlds = [MUJOCO, *summary["worlds"]]
-    told = [f"{'success rate [95 %]':24s}" + "".join(f"{world:>24s}" for world in worlds)]
+    told = [f"{'success rate [95 %]':24s}" + _cells(worlds) + f"{'call p50, p95 [ms]':>24s}"]
     for name, row in summary["policies"].items():
-        cells = (f"{row[w]['value']:.2f} [{row[w]['low']:.2f}, {row[w]['high']:.2f}]" for w in worlds)
-        told.append(f"{name:24s}" + "".join(f"{cell:>24s}" for cell in cells))
-    for label, key in (("Pearson r", "pearson"), ("Spearman rho", "spearman")):
-        cells = (_interval(summary["worlds"][world][key]) for world in worlds[1:])
-        told.append(f"{label:24s}{'':24s}" + "".join(f"{cell:>24s}" for cell in cells))
+        calls = summary["latency"][name]
+        took = "-" if calls is None else f"{1e3 * calls['p50']:.1f}, {1e3 * calls['p95']:.1f}"
+        told.append(f"{name:24s}" + _cells(_interval(row[world]) for world in worlds) + f"{took:>24s}")
+    compared = summary["worlds"].values()
     for label, pick in (
-        ("MMRV", lambda world: world["mmrv"]),
-        ("bias", lambda world: world["calibration"]["bias"]),
-        ("mean absolute error", lambda world: world["calibration"]["mean_absolute_error"]),
+        ("Pearson r *", lambda world: _interval(world["pearson"])),
+        ("Spearman rho *", lambda world: _interval(world["spearman"])),
+        ("MMRV *", lambda world: _interval(world["mmrv"], 3)),
+        ("bias", lambda world: f"{world['calibration']['bias']:.3f}"),
+        ("mean absolute error", lambda world: f"{world['calibration']['mean_absolute_error']:.3f}"),
     ):
-        cells = (f"{pick(summary['worlds'][world]):.3f}" for world in worlds[1:])
-        told.append(f"{label:24s}{'':24s}" + "".join(f"{cell:>24s}" for cell in cells))
-    for stage in next(iter(summary["worlds"].values()))["stages"]:
-        cells = (_interval(summary["worlds"][world]["stages"][stage]["false_success"]) for world in worlds[1:])
-        told.append(f"{'false ' + stage:24s}{'':24s}" + "".join(f"{cell:>24s}" for cell in cells))
+        told.append(f"{label:24s}{'':24s}" + _cells(map(pick, compared)))
+    for stage in next(iter(compared))["stages"]:
+        cells = _cells(_interval(world["stages"][stage]["false_success"]) for world in compared)
+        told.append(f"{'false ' + stage:24s}{'':24s}{cells}")
+    return [*told, *_bootstrap_lines(summary), *_error_lines(summary)]
+
+
+def _cells(texts: Iterable[str]) -> str:
+    return "".join(f"{text:>24s}" for text in texts)
+
+
+def _bootstrap_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What the intervals of the agreement are."""
+    draws = {world: each["bootstrap"] for world, each in summary["worlds"].items() if each["bootstrap"] is not None}
+    if not draws:
+        return []
+    left_out = ", ".join(f"{each['left_out']} ({world})" for world, each in draws.items())
+    return [
+        f"* [95 %]: percentiles of {next(iter(draws.values()))['draws']} bootstrap draws of the {summary['scenes']} "
+        f"starts, for these policies; draws of equal rates left out of the correlations: {left_out}"
+    ]
+
+
+def _error_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Of each policy that failed by an error, in how many episodes, and the first message."""
+    told = []
+    for name, row in summary["policies"].items():
+        failed = {world: each for world, each in row.items() if each["errors"] and world != JUDGED}
+        if failed:
+            counts = ", ".join(f"{each['errors']} of {summary['scenes']} ({world})" for world, each in failed.items())
+            first = next(iter(failed.values()))["first_error"]
+            told.append(f"{name}: episodes failed by an error: {counts}; the first: {first}")
     return told
 
 
@@ -309,5 +423,14 @@ def save(outcomes: Sequence[Outcome], summary: Mapping[str, Any], path: Path) ->
     return path
 
 
-def _interval(value: Mapping[str, float] | None) -> str:
-    return "-" if value is None else f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+def load(path: Path) -> list[Outcome]:
+    """The outcomes of a file that :func:`save` wrote, to be summarised again."""
+    stored = json.loads(path.read_text())["outcomes"]
+    return [Outcome(**{**each, "seconds": tuple(each.get("seconds", ()))}) for each in stored]
+
+
+def _interval(value: Mapping[str, Any] | None, digits: int = 2) -> str:
+    if value is None:
+        return "-"
+    shown = f"{value['value']:.{digits}f}"
+    return shown if value["low"] is None else f"{shown} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"

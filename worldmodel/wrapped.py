@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,26 +28,27 @@ class PixelEnv(gym.Env):
     environment's steps as come nearest to a frame; rewards are summed over them.
 
     Args:
-        env: Gymnasium id, or a function that makes one with ``render_mode="rgb_array"`` of the size it is given as
-            ``width`` and ``height``.
+        env: Gymnasium id, or a function that is called with ``render_mode="rgb_array"``, ``width``, ``height`` and the
+            options, and makes one; a time limit of its own ends episodes here too. What it makes has, unwrapped,
+            ``model`` (``mujoco.MjModel``), ``data`` (``mujoco.MjData``), ``dt`` (seconds of a step) and
+            ``mujoco_renderer``, Gymnasium's, through which its ``render()`` draws.
         image_size: height and width in pixels.
         fps: frames, and actions, a second; what the environment's step allows comes nearest to it is taken.
-        options: of ``gymnasium.make``.
+        options: of ``gymnasium.make``, or of the function.
 
     Raises:
-        ValueError: the environment is none of MuJoCo's, or its actions are no box of finite bounds.
+        ValueError: the environment lacks something of what is needed, or its actions are no box of finite bounds.
     """
 
     def __init__(
         self, env: str | Any, image_size: tuple[int, int] = (64, 64), fps: float = 16.0, **options: Any
     ) -> None:
         name = env if isinstance(env, str) else getattr(env, "__name__", "env")
-        make = gym.make if isinstance(env, str) else (lambda _, **settings: env(**settings))
-        size: dict[str, Any] = {"height": image_size[0], "width": image_size[1]}
-        self._env = make(env, render_mode="rgb_array", max_episode_steps=10**9, **size, **options)
+        settings: dict[str, Any] = {"render_mode": "rgb_array", "height": image_size[0], "width": image_size[1]}
+        make: Any = functools.partial(gym.make, env, max_episode_steps=10**9) if isinstance(env, str) else env
+        self._env = make(**settings, **options)
         inner: Any = self._env.unwrapped
-        if not isinstance(getattr(inner, "model", None), mujoco.MjModel) or not hasattr(inner, "mujoco_renderer"):
-            raise ValueError(f"env: got {name}, expected a MuJoCo environment of Gymnasium's kind; choose another")
+        _check_mujoco(name, inner)
         space = self._env.action_space
         if (
             not isinstance(space, gym.spaces.Box)
@@ -118,8 +120,8 @@ class PixelEnv(gym.Env):
         for _ in range(num_frames - 1):
             push = MEMORY * push + np.sqrt(1.0 - MEMORY**2) * rng.normal(size=len(half))
             actions.append(np.clip(middle + 0.7 * half * push, spec.low, spec.high))
-            observation, _, terminated, _, _ = self.step(actions[-1])
-            if terminated and len(actions) < num_frames - 1:
+            observation, _, terminated, truncated, _ = self.step(actions[-1])
+            if (terminated or truncated) and len(actions) < num_frames - 1:
                 raise ValueError(
                     f"num_frames: got {num_frames}, expected at most {len(actions) + 1}: the episode of seed {seed} "
                     "ends there; record shorter clips"
@@ -225,6 +227,24 @@ class GymStarts:
         """The first frame of an episode."""
         observation, _ = self._env.reset(seed=int(rng.integers(2**31)), options=dict(options) or None)
         return Start(observation["pixels"], task=self._env.task_name)
+
+
+def _check_mujoco(name: str, inner: Any) -> None:
+    """Refuse an environment without what pictures and clips are made of, and say what that is."""
+    needed = {
+        "model (mujoco.MjModel)": isinstance(getattr(inner, "model", None), mujoco.MjModel),
+        "data (mujoco.MjData)": isinstance(getattr(inner, "data", None), mujoco.MjData),
+        "dt (seconds of a step)": hasattr(inner, "dt"),
+        "mujoco_renderer (gymnasium.envs.mujoco.mujoco_rendering.MujocoRenderer)": hasattr(inner, "mujoco_renderer"),
+    }
+    missing = [each for each, there in needed.items() if not there]
+    if missing:
+        raise ValueError(
+            f"env: got {name} without {', '.join(missing)}, expected all of {', '.join(needed)} on the unwrapped "
+            "environment; choose another, or pass a function that makes it, sets mujoco_renderer = MujocoRenderer("
+            "model, data, width=width, height=height) and lets render() return mujoco_renderer.render('rgb_array'); "
+            "robosuite's model and data are sim.model._model and sim.data._data, its dt is 1 / control_freq"
+        )
 
 
 def _spec(model: mujoco.MjModel, space: gym.spaces.Box, name: str, fps: float) -> ActionSpec:

@@ -165,7 +165,11 @@ def rank(
     from worldmodel.collect import environment_id
     from worldmodel.sampling import PredictPerturb
 
+    if out.is_dir():
+        raise ValueError(f"out: got the folder {str(out)!r}, expected a file; add a name such as rank.json")
     module, _, function = policies.partition(":")
+    if policies and not (module and function):
+        raise ValueError(f"policies: got {policies!r}, expected module:function; name both")
     makers = (
         getattr(importlib.import_module(module), function)() if policies else ranking.graded(skills or ranking.SKILLS)
     )
@@ -184,8 +188,9 @@ def rank(
         options=parse_options(options),
     )
     summary = ranking.summarise(outcomes)
+    saved = ranking.save(outcomes, summary, out)
     print("\n".join(ranking.lines(summary)))
-    print(f"ranking: {ranking.save(outcomes, summary, out)}")
+    print(f"ranking: {saved}")
 
 
 def doctor(
