@@ -5,13 +5,16 @@ world model, of which nothing else can be had.
 
     python benchmarks/planning.py graph --scenes 100                        # random, expert, MuJoCo as the model
     python benchmarks/planning.py grasp --scenes 100 --model tiny           # and a world model, plain and refined
+    python benchmarks/planning.py graph --scenes 50 --first 50              # the second half, in another process
 
-Scenes are held out: their seeds begin where no training used any. Every method plays the same ones.
+Scenes are held out: their seeds begin where no training used any. Every method plays the same ones. What refinement is
+worth is read off against the plain search of as many evaluations, which has more candidates instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -30,14 +33,18 @@ from worldmodel.graded import GradedPolicy
 from worldmodel.planning.control import PlanningPolicy, Task
 from worldmodel.planning.icem import ICEM
 from worldmodel.planning.objectives import Lift, WayToGoal
-from worldmodel.planning.scoring import Scoring
+from worldmodel.planning.scoring import Scoring, evaluations_of
+from worldmodel.planning.search import search
 from worldmodel.planning.seen import SeenSimulator
 from worldmodel.planning.simulator import Simulator
+from worldmodel.planning.space import Space
 from worldmodel.policies import Policy, latency, run_episode
 from worldmodel.training.curriculum import LARGE
 from worldmodel.training.precision import has_fast_bf16
 
 FIRST = 3_000_000
+HORIZON, EXECUTE, BLOCK = 16, 8, 4  # actions of a plan, of it taken, and for which each is held
+REFINED = 4  # elites of an iteration
 ENVS: dict[str, tuple[str, dict[str, Any]]] = {
     "graph": ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6), "num_frames": 97, **LARGE}),
     "maze": ("worldmodel/Maze-v0", {"rows": 4, "columns": 4, "num_frames": 97}),
@@ -66,13 +73,29 @@ def scoring_of(env: Any, refined: int = 0) -> Scoring:
     return Scoring(objective, refined=refined)
 
 
+def evaluations(planner: ICEM, task: Task) -> int:
+    """Model evaluations of one search at most, by its prices; nothing is imagined for it."""
+    price, refined_price = evaluations_of(task.dynamics, task.scoring, HORIZON)
+    space = Space(task.dynamics.action_spec, HORIZON, BLOCK)
+    tried = search(planner, space, lambda actions: np.zeros(len(actions)), seed=0).candidates
+    return tried * price + planner.iterations * min(task.scoring.refined, planner.candidates) * refined_price
+
+
+def as_costly(planner: ICEM, plain: Task, refined: Task) -> ICEM:
+    """The planner with so many candidates that its plain search takes what the refined one does, or the nearest."""
+    wanted = evaluations(planner, refined)
+    # No search tries fewer than its first iteration does.
+    most = max(planner.candidates, wanted // evaluations_of(plain.dynamics, plain.scoring, HORIZON)[0])
+    larger = [dataclasses.replace(planner, candidates=count) for count in range(planner.candidates, most + 1)]
+    return min(larger, key=lambda each: abs(evaluations(each, plain) - wanted))
+
+
 def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int], Policy]]:
     """Makers of policies by name, from the seed of a scene."""
     planner = ICEM(arguments.candidates, arguments.iterations, elites=max(2, arguments.candidates // 6))
-    shape = {"horizon": 16, "execute": 8, "block": 4}
 
-    def planning(task: Callable[[], Task]) -> Callable[[int], Policy]:
-        return lambda seed: PlanningPolicy(task, planner, seed=seed, **shape)
+    def planning(task: Callable[[], Task], planner: ICEM = planner) -> Callable[[int], Policy]:
+        return lambda seed: PlanningPolicy(task, planner, seed=seed, horizon=HORIZON, execute=EXECUTE, block=BLOCK)
 
     found: dict[str, Callable[[int], Policy]] = {
         "random": lambda seed: Random(env, seed),
@@ -87,13 +110,15 @@ def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int]
 
         model = matched(worldmodel.load(arguments.model), env.action_spec)
         refine = PredictPerturb(plan=[(0.0, 1.0, 1)])
-        for name, refined in (("", 0), (", elites refined", 4)):
 
-            def task(refined: int = refined) -> Task:
-                imagination = Imagination(model, readout_for(env), steps=arguments.steps, refine=refine)
-                return Task(imagination, scoring_of(env, refined))
+        def task(refined: int = 0) -> Task:
+            imagination = Imagination(model, readout_for(env), steps=arguments.steps, refine=refine)
+            return Task(imagination, scoring_of(env, refined))
 
-            found[f"plan in {arguments.model}{name}"] = planning(task)
+        name, more = f"plan in {arguments.model}", as_costly(planner, task(), task(REFINED))
+        found[name] = planning(task)
+        found[f"{name}, elites refined"] = planning(lambda: task(REFINED))
+        found[f"{name}, as many evaluations"] = planning(task, more)
     return found
 
 
@@ -102,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("env", choices=sorted(ENVS))
     parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="index of the first scene, to share them out")
     parser.add_argument("--model", default=None)
     parser.add_argument("--steps", type=int, default=None, help="sampling steps of the model")
     parser.add_argument("--candidates", type=int, default=32)
@@ -110,6 +136,10 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
+    if arguments.scenes < 1 or arguments.first < 0:
+        parser.error(
+            f"--scenes, --first: got {arguments.scenes}, {arguments.first}, expected at least 1 and 0; change them"
+        )
     if arguments.bf16 and not has_fast_bf16("cpu"):
         parser.error("--bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
     with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
@@ -127,26 +157,34 @@ def compare(arguments: argparse.Namespace) -> None:
         if arguments.methods in (None, []) or k in arguments.methods
     }
     rows: dict[str, list[dict[str, Any]]] = {method: [] for method in chosen}
-    for seed in range(FIRST, FIRST + arguments.scenes):
+    for seed in range(FIRST + arguments.first, FIRST + arguments.first + arguments.scenes):
         for method, make in chosen.items():
             env.reset(seed=seed)
             began = time.monotonic()
             episode = run_episode(env, make(seed), seed=seed, stages=("lift",) if arguments.env == "grasp" else ())
             row = {"seed": seed, "success": episode.success, "frames": len(episode.actions), "error": episode.error}
             told = {"seconds": time.monotonic() - began, "calls": episode.seconds.tolist(), "stages": episode.stages}
-            rows[method].append(row | told)
+            spent = [answer["evaluations"] for answer in episode.answers if "evaluations" in answer]
+            rows[method].append(row | told | {"evaluations": spent})
         if arguments.json is not None:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
             arguments.json.write_text(
                 json.dumps({"arguments": vars(arguments) | {"json": None}, "rows": rows}, indent=1)
             )
-    print(f"{'method':32s}{'success [95 %]':>24s}{'frames':>8s}{'s/plan p50':>12s}{'p95':>8s}")
+    report(rows)
+
+
+def report(rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Print a line for each method."""
+    print(f"{'method':40s}{'success [95 %]':>20s}{'frames':>8s}{'evals/plan':>12s}{'s/plan p50':>12s}{'p95':>8s}")
     for method, played in rows.items():
         rate = wilson(sum(row["success"] for row in played), len(played))
         calls = latency([second for row in played for second in row["calls"]])
         frames = np.median([row["frames"] for row in played])
+        spent = [count for row in played for count in row["evaluations"]]
         cell = f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
-        print(f"{method:32s}{cell:>24s}{frames:8.0f}{calls['p50']:12.3f}{calls['p95']:8.3f}")
+        mean = f"{np.mean(spent):.1f}" if spent else "-"
+        print(f"{method:40s}{cell:>20s}{frames:8.0f}{mean:>12s}{calls['p50']:12.3f}{calls['p95']:8.3f}")
 
 
 if __name__ == "__main__":

@@ -116,12 +116,13 @@ def test_imagining_in_batches_and_over_chunks_is_what_a_rollout_does():
     assert futures.evaluations == 3 * model.price(16) == 3 * 4
 
 
-def test_a_deadline_is_kept(env):
-    policy = planning(env, None, budget=Budget(seconds=1e-6), batch_size=4)  # the first batch is always made
+def test_one_candidate_is_judged_whatever_the_deadline(env):
+    policy = planning(env, None, budget=Budget(seconds=1e-6), batch_size=4)
     env.reset(seed=1)
     policy.reset()
     answer = policy.infer(env.restore(env.snapshot())[0])
-    assert not answer["complete"] and answer["actions"].shape == (8, 2) and np.isfinite(answer["cost"])
+    assert not answer["complete"] and answer["candidates"] == 1 and answer["evaluations"] == 16
+    assert answer["actions"].shape == (8, 2) and np.isfinite(answer["cost"])
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 
 from worldmodel.actions import ActionSpec
-from worldmodel.planning import search as search_module
-from worldmodel.planning.budget import Budget, Meter
+from worldmodel.planning.budget import Budget
 from worldmodel.planning.cem import CEM
 from worldmodel.planning.draws import Draws, coloured
 from worldmodel.planning.icem import ICEM
 from worldmodel.planning.mppi import MPPI
 from worldmodel.planning.planner import begin
-from worldmodel.planning.search import search
+from worldmodel.planning.search import Judge, Judged, search
 from worldmodel.planning.shooting import RandomShooting
 from worldmodel.planning.space import Space, shifted
 
@@ -126,25 +125,6 @@ def test_a_budget_of_evaluations_is_kept():
     assert plan.evaluations == 48 and plan.candidates == 16 and not plan.complete
 
 
-def test_a_deadline_returns_the_best_so_far(monkeypatch):
-    now = [0.0]
-    planner = CEM(10, 50, elites=4)
-    meter = Meter(Budget(seconds=5.0), 1, clock=lambda: now[0])
-    meter.longest, now[0] = 2.0, 3.5
-    assert not meter.in_time()
-    now[0] = 0.0
-    monkeypatch.setattr(search_module, "Meter", lambda budget, price: Meter(budget, price, clock=lambda: now[0]))
-
-    def slow(actions):
-        now[0] += 0.02
-        return distance(actions)
-
-    plan = search(planner, SPACE, slow, seed=0, budget=Budget(seconds=0.19), batch_size=5)
-    assert not plan.complete and plan.candidates == 45 and np.isfinite(plan.cost)
-    hurried = search(planner, SPACE, slow, seed=0, budget=Budget(seconds=1e-6), batch_size=5)
-    assert hurried.candidates == 5 and np.isfinite(hurried.cost), "one batch is always evaluated"
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -173,3 +153,128 @@ def _nan_at(count, index):
     costs = np.zeros(count)
     costs[index] = np.nan
     return costs
+
+
+class Clock:
+    """Time that passes only where something says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def taking(self, seconds, evaluate=distance):
+        """Costs, of which each candidate takes so many seconds."""
+
+        def slow(actions):
+            self.now += seconds * len(actions)
+            return evaluate(actions)
+
+        return slow
+
+
+def test_a_deadline_is_kept_from_the_first_search_on_without_a_batch_size():
+    clock, pace = Clock(), None
+    for step in range(3):
+        began, options = clock.now, {"step": step, "pace": pace, "clock": clock}
+        evaluate = clock.taking(1 / 64)
+        plan = search(CEM(64, 4), SPACE, evaluate, seed=0, budget=Budget(seconds=10 / 64), **options)
+        assert clock.now - began == 10 / 64 and plan.candidates == 10 and not plan.complete
+        assert np.isfinite(plan.cost) and plan.pace == 1 / 64
+        pace = plan.pace
+
+
+def test_a_model_that_has_become_half_as_fast_still_keeps_the_deadline():
+    clock = Clock()
+    options = {"budget": Budget(seconds=20 / 64), "pace": 1 / 64, "spent": 4 / 64, "clock": clock}
+    plan = search(CEM(64, 4), SPACE, clock.taking(2 / 64), seed=0, **options)
+    assert clock.now == 16 / 64 and plan.candidates == 8
+
+
+def test_a_slow_first_candidate_does_not_slow_the_searches_after_it():
+    clock = Clock()
+    options = {"seed": 0, "budget": Budget(seconds=0.2), "clock": clock}
+    cold = search(CEM(64, 1), SPACE, clock.taking(1.0), **options)
+    assert cold.candidates == 1 and np.isfinite(cold.cost), "one is always judged"
+    warm = search(CEM(64, 1), SPACE, clock.taking(0.001), pace=cold.pace, **options)
+    assert warm.candidates == 64 and warm.complete
+
+
+@pytest.mark.parametrize(("deadline", "candidates", "took"), [(16.0, 8, 14.0), (6.0, 2, 6.0), (0.5, 1, 3.0)])
+def test_time_for_refinement_is_kept_free(deadline, candidates, took):
+    """A candidate takes 1 s and three refined ones 2 s each: 8 + 3 * 2 fit into 16, 2 + 2 * 2 into 6."""
+    clock = Clock()
+
+    def taking(seconds):
+        return lambda actions, rows: Judged(clock.taking(seconds)(actions), int(seconds) * len(actions))
+
+    judge = Judge(taking(1.0), 1, taking(2.0), refined=3, refined_price=2)
+    options = {"budget": Budget(seconds=deadline), "pace": 1.0, "clock": clock}
+    plan = search(CEM(8, 4), SPACE, judge, seed=0, **options)
+    assert (plan.candidates, clock.now) == (candidates, took) and not plan.complete
+
+
+def test_a_search_that_time_cuts_short_is_not_complete():
+    clock = Clock()
+    options = {"seed": 0, "batch_size": 1, "clock": clock}
+    cut = search(CEM(10, 1, elites=4), SPACE, clock.taking(0.1), budget=Budget(seconds=0.25), **options)
+    assert cut.candidates == 2 and not cut.complete
+    assert search(CEM(10, 1, elites=4), SPACE, clock.taking(0.1), budget=Budget(seconds=9.0), **options).complete
+
+
+@pytest.mark.parametrize("limit", [10, 16, 40, 61, 100])
+def test_refined_elites_are_paid_from_the_budget(limit):
+    """A candidate takes 2 evaluations, a refined one 5, of which it uses 4 or 5."""
+    spent = []
+
+    def plain(actions, rows):
+        spent.append(2 * len(actions))
+        return Judged(distance(actions), spent[-1])
+
+    def again(actions, rows):
+        spent.append(sum(4 + row % 2 for row in rows))
+        return Judged(distance(actions) + 1.0, spent[-1])
+
+    judge = Judge(plain, price=2, refine=again, refined=3, refined_price=5)
+    plan = search(CEM(8, 3, elites=2), SPACE, judge, seed=0, batch_size=3, budget=Budget(evaluations=limit))
+    assert plan.evaluations == sum(spent) <= limit
+    assert plan.cost == pytest.approx(distance(plan.actions[None])[0] + 1.0), "the plan is a refined one"
+    assert plan.complete == (limit == 100)
+
+
+def test_the_best_of_an_iteration_are_refined_whatever_the_batches():
+    def plans(size):
+        rows_refined = []
+
+        def again(actions, rows):
+            rows_refined.append(list(rows))
+            return Judged(distance(actions) * 0.5 + 3.0, len(actions))
+
+        judge = Judge(lambda a, rows: Judged(distance(a), len(a)), 1, again, refined=3, refined_price=1)
+        plan = search(CEM(12, 2, elites=4), SPACE, judge, seed=0, batch_size=size)
+        return plan, rows_refined
+
+    (whole, chosen), (parts, again) = plans(None), plans(4)
+    assert np.array_equal(whole.actions, parts.actions) and np.array_equal(whole.costs, parts.costs)
+    assert chosen == again and [len(rows) for rows in chosen] == [3, 3]
+
+
+def test_refusals_name_the_candidate_of_the_iteration_not_of_the_batch():
+    seen = []
+
+    def costs(actions):
+        values = np.zeros(len(actions))
+        if len(seen) <= 6 < len(seen) + len(actions):
+            values[6 - len(seen)] = np.nan
+        seen.extend(actions)
+        return values
+
+    with pytest.raises(ValueError, match="candidate 6,"):
+        search(CEM(8, 1, elites=2), SPACE, costs, seed=0, batch_size=4)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True])
+def test_batches_of_no_candidates_are_refused(size):
+    with pytest.raises(ValueError, match="batch_size: got"):
+        search(CEM(8, 1, elites=2), SPACE, distance, seed=0, batch_size=size)

@@ -52,13 +52,25 @@ class Dynamics(Protocol):
     Attributes:
         action_spec: of its actions.
         offers: of ``OFFERS``, what :meth:`show` can fill in.
+        refines: whether :meth:`imagine` can refine.
     """
 
     action_spec: ActionSpec
     offers: frozenset[str]
+    refines: bool
 
-    def price(self, n: int) -> int:
-        """Evaluations that one candidate of n actions takes."""
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals that :meth:`show` fills in."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Of one frame of what is offered: ``video`` (H, W, 3), ``latents`` (C, H', W')."""
+        ...
+
+    def price(self, n: int, *, refined: bool = False) -> int:
+        """Evaluations that one candidate of n actions takes, at most."""
         ...
 
     def start(self, observation: Mapping[str, np.ndarray], seed: int) -> Any:
@@ -81,4 +93,14 @@ def check_offers(dynamics: Dynamics, wanted: frozenset[str], who: str) -> None:
         raise ValueError(
             f"{who}: got a need for {', '.join(missing)}, expected one of {', '.join(sorted(dynamics.offers))}, what "
             f"{type(dynamics).__name__} offers; choose another objective, or give the model a readout"
+        )
+
+
+def check_one_goal(readout: Any) -> None:
+    """Refuse a scene of several goals where each plan begins a new reading, which knows of none that was reached."""
+    goals = getattr(getattr(readout, "scene", None), "goals", ())
+    if len(goals) > 1:
+        raise ValueError(
+            f"scene: got {len(goals)} goals, expected one; a picture does not tell which were reached before, so each "
+            "plan would go back to the first. Plan in a Simulator, which remembers, or to one goal"
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from worldmodel.policies import Episode
+from worldmodel.storage.export import write_mp4
 
 GAP = 2  # px between the two
 
@@ -27,3 +30,10 @@ def beside(episode: Episode) -> np.ndarray:
         taken += len(frames)
     gap = np.zeros((*true.shape[:2], GAP, 3), np.uint8)
     return np.concatenate([true[:taken], gap[:taken], np.concatenate(expected)], axis=2)
+
+
+def write_beside(
+    path: str | os.PathLike[str], episode: Episode, fps: float, scale: int = 4, *, overwrite: bool = False
+) -> None:
+    """Write :func:`beside` as an mp4 of ``fps`` frames per second, ``scale`` screen pixels to a pixel (lossy)."""
+    write_mp4(path, beside(episode), fps, scale, overwrite=overwrite)

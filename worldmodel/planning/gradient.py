@@ -46,6 +46,7 @@ def descend(
         or steps < 1
         or not 0.0 < rate <= 2.0
         or actions.ndim != 3
+        or block < 1
         or actions.shape[1] % block
     ):
         raise ValueError(

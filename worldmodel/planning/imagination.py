@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.actions import repeated
+from worldmodel.actions import ActionSpec, repeated
+from worldmodel.backends.domains import differences
 from worldmodel.envs.imagined_readout import Reading, Readout
 from worldmodel.handover import as_handover
 from worldmodel.model import WorldModel
 from worldmodel.noise import KeyedNoise
-from worldmodel.planning.dynamics import Futures
+from worldmodel.planning.dynamics import Futures, check_one_goal
 from worldmodel.sampling import PredictPerturb, sample
 from worldmodel.sampling.budget import planned_nfe
 from worldmodel.state import State
@@ -35,7 +36,8 @@ class Imagination:
 
     Args:
         model: such as ``worldmodel.load("tiny").conditioned(domain="ball")``.
-        readout: reads signals off the imagined pixels; None for objectives that need pixels or latents alone.
+        readout: reads signals off the imagined pixels, of a scene with one goal; None for objectives that need pixels
+            or latents alone.
         steps, solver: of sampling; see :meth:`worldmodel.WorldModel.rollout`.
         refine: Predict-and-Perturb plan of those candidates that are refined, see
             :class:`worldmodel.planning.scoring.Scoring`.
@@ -58,14 +60,31 @@ class Imagination:
                 f"model: got {model.recipe.name}, which takes no actions, expected one that does; load another or "
                 "condition it, as in model.conditioned(domain='ball')"
             )
+        _check_readout(readout, spec)
         self.sigmas = model.check_options(steps, solver, refine, batch_size)
         self.model, self.readout, self.solver, self.refine = model, readout, solver, refine
         self.action_spec, self.batch_size = spec, batch_size
         self.offers = frozenset(("video", "latents") if readout is None else ("video", "latents", "signals"))
 
-    def price(self, n: int) -> int:
-        """Evaluations without refinement."""
-        return self._chunks(n) * planned_nfe(self.sigmas, self.solver, None)
+    @property
+    def refines(self) -> bool:
+        """Whether there is a plan to refine by."""
+        return self.refine is not None
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What the readout reads."""
+        return () if self.readout is None else tuple(self.readout.signals)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of a picture and of a latent frame."""
+        channels, _, height, width = self.model.backend.latent_shape
+        return {"video": (*self.model.recipe.image_size, 3), "latents": (channels, height, width)}
+
+    def price(self, n: int, *, refined: bool = False) -> int:
+        """Sampling steps and, refined, iterations of the plan, of which a sample that settles takes fewer."""
+        return self._chunks(n) * planned_nfe(self.sigmas, self.solver, self.refine if refined else None)
 
     def start(self, observation: Mapping[str, np.ndarray], seed: int) -> Seen:
         """The state that begins with what is seen: ``pixels`` (H, W, 3) uint8, and what the readout asks for."""
@@ -156,6 +175,22 @@ class _Ahead:
 
     def select(self, rows: np.ndarray) -> _Ahead:
         return _Ahead(self.latents[rows], None if self.before is None else self.before[rows])
+
+
+def _check_readout(readout: Readout | None, spec: ActionSpec) -> None:
+    """Refuse the readout of another robot's scene, or of a scene that a picture does not tell."""
+    check_one_goal(readout)
+    family = getattr(readout, "family", None)
+    if readout is None or family is None:
+        return
+    told = differences(
+        spec, dataclasses.replace(family.action_spec, control_hz=getattr(readout, "fps", spec.control_hz))
+    )
+    if told:
+        raise ValueError(
+            f"readout: got one of {family.id} with {'; '.join(told)}, expected the actions of the model; condition the "
+            "model on the environment's robot, or read another environment"
+        )
 
 
 def _copies(state: State, seeds: np.ndarray) -> State:

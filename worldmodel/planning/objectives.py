@@ -1,18 +1,20 @@
 """What a plan is to achieve, as costs (K,) of K imagined futures; lower is better, inf rejects a candidate.
 
 An objective is any callable from :class:`~worldmodel.planning.dynamics.Futures` to such costs. Its attribute
-``needs`` says what it reads: ``video`` (the default), ``latents`` or ``signals``.
+``needs`` says what it reads: ``video`` (the default), ``latents`` or ``signals``. So that it is refused before anything
+is imagined where it does not fit, it can declare the names of its ``signals`` and, as ``shapes``, those of a frame
+of ``video`` (H, W, 3) or of ``latents`` (C, H', W').
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from worldmodel.planning.dynamics import OFFERS, Futures
+from worldmodel.planning.dynamics import OFFERS, Dynamics, Futures, check_offers
 
 Objective = Callable[[Futures], Any]
 
@@ -31,6 +33,21 @@ def needs_of(objective: Objective) -> frozenset[str]:
     return needs
 
 
+def check_objective(objective: Objective, dynamics: Dynamics, who: str = "objective") -> None:
+    """Refuse, before any compute, an objective that asks of a model what it does not offer, by all it declares."""
+    check_offers(dynamics, needs_of(objective), who)
+    for term in _terms(objective):
+        names = getattr(term, "signals", ())
+        if names:
+            _check_names(names, dynamics.signals, who)
+        for kind, shape in getattr(term, "shapes", {}).items():
+            if kind in dynamics.shapes and tuple(shape) != tuple(dynamics.shapes[kind]):
+                raise ValueError(
+                    f"{who}: got {kind} of {tuple(shape)}, expected {tuple(dynamics.shapes[kind])}, those of "
+                    f"{type(dynamics).__name__}; make the goal of that shape"
+                )
+
+
 @dataclass(frozen=True)
 class GoalImage:
     """Mean squared difference to a picture, in grey levels squared over 255^2, at the end of the plan.
@@ -46,6 +63,11 @@ class GoalImage:
     goal: np.ndarray
     blurs: tuple[float, ...] = (0.0, 2.0, 6.0)
     needs = frozenset(("video",))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The goal's."""
+        return {"video": np.shape(self.goal)}
 
     def __post_init__(self) -> None:
         if np.ndim(self.goal) != 3 or np.shape(self.goal)[-1] != 3 or np.asarray(self.goal).dtype != np.uint8:
@@ -76,6 +98,11 @@ class GoalLatent:
     goal: np.ndarray
     needs = frozenset(("latents",))
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The goal's."""
+        return {"latents": np.shape(self.goal)}
+
     def __call__(self, futures: Futures) -> np.ndarray:
         """Costs (K,)."""
         assert futures.latents is not None
@@ -100,10 +127,11 @@ class WayToGoal:
     bonus: float = 0.01
     fault: float = 2.0
     needs = frozenset(("signals",))
+    signals = ("distance_to_goal", "success", "legal")
 
     def __call__(self, futures: Futures) -> np.ndarray:
         """Costs (K,) in metres."""
-        signals = _signals(futures, ("distance_to_goal", "success", "legal"))
+        signals = _signals(futures, self.signals)
         success = signals["success"].astype(bool)
         early = success.shape[1] - success.argmax(axis=1)
         way = np.nan_to_num(signals["distance_to_goal"][:, -1], nan=self.fault)
@@ -136,10 +164,11 @@ class Lift:
     frames: int = 4
     strain: float = 2.0
     needs = frozenset(("signals",))
+    signals = ("gripper_position", "gripper_target", "position", "opening")
 
     def __call__(self, futures: Futures) -> np.ndarray:
         """Costs (K,) in metres."""
-        signals = _signals(futures, ("gripper_position", "gripper_target", "position", "opening"))
+        signals = _signals(futures, self.signals)
         item, grip = signals["position"][:, -self.frames :, 0], signals["gripper_position"][:, -self.frames :]
         opening = signals["opening"][:, -self.frames :]
         away = np.linalg.norm(item - grip, axis=-1)
@@ -166,12 +195,25 @@ class Weighted:
         return np.sum([weight * np.asarray(objective(futures)) for weight, objective in self.terms], axis=0)
 
 
+def _terms(objective: Objective) -> Iterator[Objective]:
+    """The objective, or those that it is a sum of."""
+    if not isinstance(objective, Weighted):
+        yield objective
+        return
+    for _, term in objective.terms:
+        yield from _terms(term)
+
+
 def _signals(futures: Futures, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     signals = futures.signals or {}
-    missing = [name for name in names if name not in signals]
+    _check_names(names, tuple(signals), "objective")
+    return {name: signals[name] for name in names}
+
+
+def _check_names(names: tuple[str, ...], known: tuple[str, ...], who: str) -> None:
+    missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
-            f"objective: got no {', '.join(missing)} among the signals, expected {', '.join(names)}; plan in an "
+            f"{who}: got no {', '.join(missing)} among the signals, expected {', '.join(names)}; plan in an "
             "environment of its family, or choose another objective"
         )
-    return {name: signals[name] for name in names}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from worldmodel.planning.dynamics import Dynamics, Futures, check_offers
-from worldmodel.planning.objectives import Objective, needs_of
-from worldmodel.planning.search import checked
+from worldmodel.planning.dynamics import Dynamics, Futures
+from worldmodel.planning.objectives import Objective, check_objective, needs_of
+from worldmodel.planning.search import Judge, Judged, checked
 
 RISKS = ("mean", "worst", "cvar")
 
@@ -20,7 +21,7 @@ class Screen:
 
     Attributes:
         objective: reads ``latents`` only.
-        keep: share of the candidates that go on.
+        keep: share of the candidates that go on, of each batch, at least one.
     """
 
     objective: Objective
@@ -44,8 +45,8 @@ class Scoring:
         samples: futures of each candidate, each under noise of its own; the same noise for all candidates.
         risk: how the costs of the samples are weighed: ``mean``, ``worst``, or ``cvar``, the mean of the worst quarter.
         screen: early rejection in latent space, or None.
-        refined: so many of the best candidates are imagined again with the model's refinement, Predict-and-Perturb,
-            which decides what they cost; 0 refines none.
+        refined: so many of the best candidates of an iteration are imagined again with the model's refinement,
+            Predict-and-Perturb, which decides what they cost; 0 refines none.
     """
 
     objective: Objective
@@ -64,10 +65,15 @@ class Scoring:
             raise ValueError(f"refined: got {self.refined!r}, expected a whole number of at least 0; 0 refines none")
 
     def check(self, dynamics: Dynamics) -> None:
-        """Refuse what a model cannot be asked."""
-        check_offers(dynamics, needs_of(self.objective), "objective")
+        """Refuse what a model cannot be asked, before it is asked."""
+        check_objective(self.objective, dynamics)
         if self.screen is not None:
-            check_offers(dynamics, frozenset(("latents",)), "screen")
+            check_objective(self.screen.objective, dynamics, "screen")
+        if self.refined and not dynamics.refines:
+            raise ValueError(
+                f"refined: got {self.refined} for a {type(dynamics).__name__} that refines nothing, expected 0; give "
+                "an Imagination its refine plan"
+            )
 
 
 def score(dynamics: Dynamics, start: Any, actions: np.ndarray, scoring: Scoring, *, seed: int) -> np.ndarray:
@@ -76,32 +82,26 @@ def score(dynamics: Dynamics, start: Any, actions: np.ndarray, scoring: Scoring,
     Sample s of every candidate is imagined under seed ``seed + s``, so that candidates differ in their actions alone.
 
     Raises:
-        ValueError: the objective answered with NaN or a wrong shape, which names the candidate.
+        ValueError: the objective answered with NaN, which names the candidate, or with a wrong shape.
     """
-    futures = _imagined(dynamics, start, actions, scoring.samples, seed, refined=False)
-    alive = np.ones(len(actions), bool)
-    if scoring.screen is not None:
-        first = weighed(_costs(scoring.screen.objective, futures, scoring.samples), scoring.risk)
-        alive[np.argsort(first, kind="stable")[max(1, round(scoring.screen.keep * len(actions))) :]] = False
-    costs = np.full(len(actions), np.inf)
-    rows = np.flatnonzero(alive)
-    costs[rows] = _judged(dynamics, start, futures.select(_repeated(rows, scoring.samples)), scoring)
-    if scoring.refined:
-        best = np.argsort(costs, kind="stable")[: scoring.refined]
-        best = best[np.isfinite(costs[best])]
-        if len(best):
-            again = _imagined(dynamics, start, actions[best], scoring.samples, seed, refined=True)
-            refined = _judged(dynamics, start, again, scoring)
-            # The rest keep their place behind: two kinds of cost are not compared.
-            offset = max(0.0, float(refined[np.isfinite(refined)].max(initial=-np.inf) - costs[best].max()))
-            costs += offset
-            costs[best] = refined
-    return costs
+    seeds = np.arange(seed, seed + scoring.samples)
+    judge = judging(dynamics, start, scoring, actions.shape[1], seeds)
+    costs = judge.plain(actions, np.arange(len(actions))).costs
+    return judge.refined_costs(actions, costs, scoring.refined).costs
 
 
-def evaluations_of(dynamics: Dynamics, scoring: Scoring, horizon: int) -> int:
-    """Model evaluations that a candidate takes, without those of refinement."""
-    return scoring.samples * dynamics.price(horizon)
+def judging(dynamics: Dynamics, start: Any, scoring: Scoring, horizon: int, seeds: np.ndarray) -> Judge:
+    """What a search asks of candidates of ``horizon`` actions; their samples are imagined under the same seeds (S,)."""
+    given = (dynamics, start, scoring, seeds)
+    price, refined_price = evaluations_of(dynamics, scoring, horizon)
+    refine = partial(_refined, *given) if scoring.refined else None
+    return Judge(partial(_plain, *given), price, refine, scoring.refined, refined_price)
+
+
+def evaluations_of(dynamics: Dynamics, scoring: Scoring, horizon: int) -> tuple[int, int]:
+    """Model evaluations that a candidate takes, and those that it takes besides where it is refined, at most."""
+    refined = scoring.samples * dynamics.price(horizon, refined=True) if scoring.refined else 0
+    return scoring.samples * dynamics.price(horizon), refined
 
 
 def weighed(costs: np.ndarray, risk: str) -> np.ndarray:
@@ -112,21 +112,37 @@ def weighed(costs: np.ndarray, risk: str) -> np.ndarray:
     return np.sort(costs, axis=1)[:, -count:].mean(axis=1)
 
 
-def _imagined(
-    dynamics: Dynamics, start: Any, actions: np.ndarray, samples: int, seed: int, *, refined: bool
-) -> Futures:
-    seeds = np.tile(np.arange(seed, seed + samples), len(actions))
-    return dynamics.imagine(start, np.repeat(actions, samples, axis=0), seeds, refined=refined)
+def _plain(
+    dynamics: Dynamics, start: Any, scoring: Scoring, seeds: np.ndarray, actions: np.ndarray, candidates: np.ndarray
+) -> Judged:
+    """Costs of candidates, of which the screen has rejected some."""
+    futures, rows = _imagined(dynamics, start, actions, seeds, refined=False), np.arange(len(actions))
+    if scoring.screen is not None:
+        first = _weighed(scoring.screen.objective, futures, scoring, candidates)
+        rows = np.sort(np.argsort(first, kind="stable")[: max(1, round(scoring.screen.keep * len(actions)))])
+    left = (rows[:, None] * len(seeds) + np.arange(len(seeds))).ravel()
+    shown = dynamics.show(start, futures.select(left), needs_of(scoring.objective))
+    costs = np.full(len(actions), np.inf)
+    costs[rows] = _weighed(scoring.objective, shown, scoring, candidates[rows])
+    return Judged(costs, futures.evaluations)
 
 
-def _judged(dynamics: Dynamics, start: Any, futures: Futures, scoring: Scoring) -> np.ndarray:
+def _refined(
+    dynamics: Dynamics, start: Any, scoring: Scoring, seeds: np.ndarray, actions: np.ndarray, candidates: np.ndarray
+) -> Judged:
+    """Costs of candidates that are imagined with refinement."""
+    futures = _imagined(dynamics, start, actions, seeds, refined=True)
     shown = dynamics.show(start, futures, needs_of(scoring.objective))
-    return weighed(_costs(scoring.objective, shown, scoring.samples), scoring.risk)
+    return Judged(_weighed(scoring.objective, shown, scoring, candidates), futures.evaluations)
 
 
-def _costs(objective: Objective, futures: Futures, samples: int) -> np.ndarray:
-    return checked(objective(futures), len(futures)).reshape(-1, samples)
+def _imagined(dynamics: Dynamics, start: Any, actions: np.ndarray, seeds: np.ndarray, *, refined: bool) -> Futures:
+    """Futures of all samples of a candidate (K S), one candidate after the other."""
+    tiled = np.tile(seeds, len(actions))
+    return dynamics.imagine(start, np.repeat(actions, len(seeds), axis=0), tiled, refined=refined)
 
 
-def _repeated(rows: np.ndarray, samples: int) -> np.ndarray:
-    return (rows[:, None] * samples + np.arange(samples)).ravel()
+def _weighed(objective: Objective, futures: Futures, scoring: Scoring, candidates: np.ndarray) -> np.ndarray:
+    """Costs (K,) of the futures (K S) of the candidates of these indices."""
+    costs = checked(objective(futures), np.repeat(candidates, scoring.samples))
+    return weighed(costs.reshape(-1, scoring.samples), scoring.risk)

@@ -11,7 +11,7 @@ import numpy as np
 from worldmodel.envs.imagined_readout import Reading, Readout, readout_for
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.simulation import Snapshot
-from worldmodel.planning.dynamics import Futures
+from worldmodel.planning.dynamics import Futures, check_one_goal
 from worldmodel.planning.simulator import Simulator
 
 
@@ -28,23 +28,33 @@ class SeenSimulator:
     """A :class:`Simulator` whose signals are read as a world model's are; every frame is rendered for it.
 
     Args:
-        env: as of :class:`Simulator`, of a family that can be read.
+        env: as of :class:`Simulator`, of a family that can be read; its scenes have one goal.
         threads: physics threads, 0 for one a core.
     """
 
-    offers = Simulator.offers
+    offers, refines = Simulator.offers, Simulator.refines
 
     def __init__(self, env: SceneEnv, threads: int = 1) -> None:
         self._simulator = Simulator(env, threads)
         self.action_spec = self._simulator.action_spec
 
-    def price(self, n: int) -> int:
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is read of the current scene."""
+        return self._readout().signals
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the environment's pictures."""
+        return self._simulator.shapes
+
+    def price(self, n: int, *, refined: bool = False) -> int:
         """Frames to simulate."""
         return self._simulator.price(n)
 
     def start(self, observation: Mapping[str, np.ndarray], seed: int) -> Looked:
         """The environment as it is now, and what its observation shows."""
-        snapshot, readout = self._simulator.start(observation, seed), readout_for(self._simulator.env)
+        snapshot, readout = self._simulator.start(observation, seed), self._readout()
         return Looked(snapshot, readout, readout.begin(observation))
 
     def imagine(self, start: Looked, actions: np.ndarray, seeds: np.ndarray, *, refined: bool = False) -> Futures:
@@ -64,3 +74,8 @@ class SeenSimulator:
     def close(self) -> None:
         """Free the renderer."""
         self._simulator.close()
+
+    def _readout(self) -> Readout:
+        readout = readout_for(self._simulator.env)
+        check_one_goal(readout)
+        return readout

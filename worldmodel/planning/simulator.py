@@ -11,7 +11,7 @@ import numpy as np
 
 from worldmodel.envs.rendering import Eye
 from worldmodel.envs.scene_env import SceneEnv
-from worldmodel.envs.simulation import Simulation, Snapshot
+from worldmodel.envs.simulation import KINEMATICS, Simulation, Snapshot
 from worldmodel.planning.dynamics import Futures
 
 
@@ -36,6 +36,7 @@ class Simulator:
     """
 
     offers = frozenset(("video", "signals"))
+    refines = False
 
     def __init__(self, env: SceneEnv, threads: int = 1) -> None:
         if not isinstance(env, SceneEnv) or env.action_spec is None:
@@ -48,7 +49,17 @@ class Simulator:
         self._one = Simulation(env.family, 1, fps=env.fps)
         self._eye: Eye | None = None
 
-    def price(self, n: int) -> int:
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Those of the family, and the poses of its objects."""
+        return (*self.env.family.signals, *KINEMATICS)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the environment's pictures."""
+        return {"video": (*self.env.image_size, 3)}
+
+    def price(self, n: int, *, refined: bool = False) -> int:
         """Frames to simulate."""
         return n
 
