@@ -31,7 +31,7 @@ from worldmodel.evaluators.free_fall import score_free_fall
 from worldmodel.evaluators.statistics import paired_difference
 from worldmodel.evaluators.traversal import score_traversal
 from worldmodel.handover import HANDOVERS
-from worldmodel.sampling import PredictPerturb
+from worldmodel.sampling import PredictPerturb, Quantile
 from worldmodel.stopping import StopRule
 from worldmodel.training.curriculum import LARGE
 from worldmodel.training.precision import has_fast_bf16
@@ -48,6 +48,8 @@ class Settings:
     chunks: int = 8
     handovers: tuple[str, ...] = tuple(HANDOVERS)
     plan: tuple[float, float, int] = (0.05, 0.3, 2)  # t_start, t_end, iterations
+    temperature: float = 0.5  # of refinement; the paper's
+    quantile: float | None = None  # of each step's uncertainties below which places are kept; 0.25 latent units if None
     bf16: bool = False  # evaluate the model in bf16, where the CPU multiplies it
 
 
@@ -95,7 +97,9 @@ def main(settings: Settings) -> None:
     heads = "".join(f"{f'chunk {number + 1}':>9}" for number in range(settings.chunks))
     print(f"{settings.scenes} scenes, {horizon} frames\n{'handover':22}{heads}  found     U   all frames, row - first")
     base: np.ndarray | None = None
-    for refine in (None, PredictPerturb(plan=[settings.plan])):
+    threshold = 0.25 if settings.quantile is None else Quantile(settings.quantile)
+    refined = PredictPerturb(plan=[settings.plan], temperature=settings.temperature, threshold=threshold)
+    for refine in (None, refined):
         for name in settings.handovers:
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
                 rolled = told.rollout(

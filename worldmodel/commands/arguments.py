@@ -10,6 +10,16 @@ from typing import Any
 Plan = tuple[tuple[float, float, int], ...]
 
 
+def refinement(plan: Plan, threshold: float, quantile: float | None, temperature: float) -> Any:
+    """The :class:`worldmodel.sampling.PredictPerturb` of these options, or None without a plan."""
+    from worldmodel.sampling import PredictPerturb, Quantile
+
+    if not plan:
+        return None
+    kept = threshold if quantile is None else Quantile(quantile)
+    return PredictPerturb(plan=plan, threshold=kept, temperature=temperature)
+
+
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """``["gravity=[1,10]", "layout=wide"]`` as a dictionary; a bare word is text."""
     options: dict[str, Any] = {}

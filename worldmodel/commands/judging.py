@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from worldmodel.commands.arguments import Plan, parse_options, parse_rows
+from worldmodel.commands.arguments import Plan, parse_options, parse_rows, refinement
 
 
 def demo(
@@ -136,6 +136,8 @@ def rank(
     num_frames: int | None = None,
     plan: Plan = (),
     threshold: float = 0.25,
+    quantile: float | None = None,
+    temperature: float = 0.5,
     steps: int | None = None,
     options: tuple[str, ...] = (),
     batch_size: int = 64,
@@ -153,6 +155,8 @@ def rank(
         num_frames: frames of an episode; the environment's default if not given.
         plan: Predict-and-Perturb windows, whose effect is a row of its own: t_start t_end iterations, repeated.
         threshold: uncertainty below which a place is kept.
+        quantile: share of the places that is kept, in place of a threshold.
+        temperature: of the noise that refinement draws; 0 draws none.
         steps: sampling steps; the model's default if not given.
         options: ranges of the scenes as key=value with JSON values, such as nodes=[4,6]; those not given are as in
             the scenes that the model was trained on.
@@ -163,7 +167,6 @@ def rank(
     import worldmodel
     from worldmodel import ranking
     from worldmodel.collect import environment_id
-    from worldmodel.sampling import PredictPerturb
 
     if out.is_dir():
         raise ValueError(f"out: got the folder {str(out)!r}, expected a file; add a name such as rank.json")
@@ -175,7 +178,8 @@ def rank(
     )
     rows: dict[str, dict[str, Any]] = {model: {"steps": steps}}
     if plan:
-        rows[f"{model}, refined"] = {"steps": steps, "refine": PredictPerturb(plan=plan, threshold=threshold)}
+        refine = refinement(plan, threshold, quantile, temperature)
+        rows[f"{model}, refined"] = {"steps": steps, "refine": refine}
     outcomes = ranking.rank(
         worldmodel.load(model),
         environment_id(env),

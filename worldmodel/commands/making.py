@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from worldmodel.commands.arguments import Plan, parse_options
+from worldmodel.commands.arguments import Plan, parse_options, refinement
 
 
 def collect(
@@ -191,6 +191,8 @@ def rollout(
     solver: str = "euler",
     plan: Plan = (),
     threshold: float = 0.25,
+    quantile: float | None = None,
+    temperature: float = 0.5,
     horizon: int | None = None,
     tail: Literal["refuse", "cut"] = "refuse",
     handover: Literal["frame", "frames", "latent"] = "frame",
@@ -216,6 +218,8 @@ def rollout(
         solver: how to step from noise level to noise level.
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
         threshold: uncertainty below which a place is kept.
+        quantile: share of the places that is kept, in place of a threshold.
+        temperature: of the noise that refinement draws; 0 draws none.
         horizon: frames to imagine, chunk after chunk; one chunk if not given. The clips must be one frame longer.
         tail: cut imagines a last chunk that the horizon does not fill whole, its last action repeated, and drops what
             is beyond.
@@ -237,11 +241,10 @@ def rollout(
     from worldmodel.backends.running import Running
     from worldmodel.imagine import imagine, range_lines
     from worldmodel.over_refinement import warning
-    from worldmodel.sampling import PredictPerturb
     from worldmodel.stopping import StopRule
     from worldmodel.storage import EpisodeStore
 
-    refine = PredictPerturb(plan=plan, threshold=threshold) if plan else None
+    refine = refinement(plan, threshold, quantile, temperature)
     clips, options = EpisodeStore.open(truth, "truth"), parse_options(conditions)
     options |= {k: v for k, v in {"prompt": prompt, "guidance": guidance}.items() if v is not None}
     loaded = worldmodel.load(model, device, guardrail=guardrail, running=Running(memory=memory))
