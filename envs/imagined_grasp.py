@@ -26,7 +26,7 @@ FREE = 0.75  # of the area that it has standing free, below which the hand is ta
 STANDING = 3.0  # px, from where it stood first, within which a free item has not been moved
 GRASPED = 0.035  # m, from the grip point within which fingers close around an item
 CLOSED = 0.006  # m, from its width, to which they are closed then
-CARRIED = 0.05  # m, from the grip point within which an item can be carried
+CARRIED = 0.05  # m, from the grip point within which an item can be carried, or stop fingers that close
 LOWEST = fetch.TABLE_HEIGHT + fetch.FINGER_DEPTH  # m, height of the grip point at which the finger tips meet the table
 
 
@@ -108,9 +108,9 @@ class GraspReadout:
         memory["target"] = np.clip(memory["target"] + action[:, :3], fetch.REACH_LOW, fetch.REACH_HIGH)
         step = 2.0 * fetch.FINGER_SPEED / self.fps
         opening = memory["opening"] + np.clip(action[:, 3] - memory["opening"], -step, step)
-        around = np.linalg.norm(memory["item"] - _grip(memory), axis=1) <= NEAR
-        between = memory["held"] | around
-        stopped = between & (memory["opening"] >= self.scene.width - CLOSED)  # a fist that comes near does not open
+        around = np.linalg.norm(memory["item"] - _grip(memory), axis=1) <= CARRIED
+        fist = memory["opening"] < self.scene.width - CLOSED  # which does not open when it comes near
+        stopped = (memory["held"] | around) & ~fist
         least = np.minimum(memory["opening"], self.scene.width)
         memory["opening"] = np.where(stopped, np.maximum(opening, least), opening)
 
