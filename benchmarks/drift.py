@@ -22,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 import tyro
+from bf16 import check_bf16
 from refinement_sweep import VALIDATION_SEED
 
 import worldmodel
@@ -34,7 +35,6 @@ from worldmodel.handover import HANDOVERS
 from worldmodel.sampling import PredictPerturb, Quantile
 from worldmodel.stopping import StopRule
 from worldmodel.training.curriculum import LARGE
-from worldmodel.training.precision import has_fast_bf16
 from worldmodel.truth import Truth
 
 
@@ -82,8 +82,7 @@ TASKS = {
 
 def main(settings: Settings) -> None:
     """Print the table."""
-    if settings.bf16 and not has_fast_bf16("cpu"):
-        raise SystemExit("bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
+    check_bf16(settings.bf16)
     model, task = worldmodel.load(settings.model), TASKS[settings.task]
     chunk = model.recipe.num_frames - 1
     horizon = settings.chunks * chunk

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from bf16 import check_bf16
 
 import worldmodel
 from worldmodel.envs.imagined import ImaginedEnv
 from worldmodel.envs.imagined_vector import ImaginedVectorEnv
-from worldmodel.training.precision import has_fast_bf16
 
 GRAPH = "worldmodel/GraphTraversal-v0"
 
@@ -42,8 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="sampling steps")
     parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     arguments = parser.parse_args()
-    if arguments.bf16 and not has_fast_bf16("cpu"):
-        parser.error("--bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
+    check_bf16(arguments.bf16)
     with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
         compare(arguments)
 

@@ -24,6 +24,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from bf16 import check_bf16
 
 import worldmodel.envs  # noqa: F401
 from worldmodel.backends.domains import matched
@@ -40,7 +41,6 @@ from worldmodel.planning.simulator import Simulator
 from worldmodel.planning.space import Space
 from worldmodel.policies import Policy, latency, run_episode
 from worldmodel.training.curriculum import LARGE
-from worldmodel.training.precision import has_fast_bf16
 
 FIRST = 3_000_000
 HORIZON, EXECUTE, BLOCK = 16, 8, 4  # actions of a plan, of it taken, and for which each is held
@@ -140,8 +140,7 @@ def main() -> None:
         parser.error(
             f"--scenes, --first: got {arguments.scenes}, {arguments.first}, expected at least 1 and 0; change them"
         )
-    if arguments.bf16 and not has_fast_bf16("cpu"):
-        parser.error("--bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
+    check_bf16(arguments.bf16)
     with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
         compare(arguments)
 

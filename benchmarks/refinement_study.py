@@ -26,6 +26,7 @@ from typing import Any, Literal
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import tyro
+from bf16 import check_bf16
 from refinement_clips import Unit, prepare_worker, run_unit
 from refinement_methods import Method, compared, first_stage, second_stage, third_stage
 from refinement_table import mean_errors, write_tables
@@ -34,7 +35,6 @@ from tqdm.auto import tqdm
 
 import worldmodel
 from worldmodel.collect import collect, plan
-from worldmodel.training.precision import has_fast_bf16
 
 TUNING_SEED, HELD_OUT_SEED = 1_500_000, 2_100_000  # training used seeds below 11 000
 SEED_STRIDE = 100_000_000  # from one noise seed of a scene to its next
@@ -60,8 +60,7 @@ class Study:
 def main(study: Study) -> None:
     """Go on with the study for as long as there is time, and print the tables when it is done."""
     deadline = time.monotonic() + 60.0 * study.minutes
-    if study.bf16 and not has_fast_bf16("cpu"):
-        raise ValueError("bf16: got it on a CPU that emulates bf16, expected one that multiplies it; leave it out")
+    check_bf16(study.bf16)
     model = worldmodel.load(study.model, "cpu")
     size, folder = model.recipe.image_size[0], study.out / study.task
     tuning, held_out = (

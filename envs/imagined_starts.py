@@ -13,6 +13,7 @@ import numpy as np
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.cameras import View, check_clips, check_view
 from worldmodel.envs.imagined_readout import Readout, readout_for
+from worldmodel.frames import scaled
 
 REMEDY = "begin with FrameStarts(frames), of whose camera nothing is known"
 
@@ -152,8 +153,8 @@ class StoreStarts(FrameStarts):
         if not keys:
             raise ValueError(f"path: got an empty store {path}, expected episodes; run worldmodel collect")
         self._store, self._keys = store, keys
-        truths = [store.read_truth(key) for key in keys]
-        super().__init__(np.stack([truth.video[0] for truth in truths]), truths[0].action_spec)
+        first = [store.array(key, "video", stop=1).data[0] for key in keys]
+        super().__init__(np.stack(first), store.action_spec(keys[0]))
 
     def check_camera(self, recipe: Any) -> None:
         """Refuse clips from a camera that is none that the model knows."""
@@ -166,5 +167,4 @@ def _read(path: Path, image_size: tuple[int, int]) -> np.ndarray:
     if not path.is_file():
         raise ValueError(f"frames: got no file {path}, expected a picture; correct the path")
     with Image.open(path) as picture:
-        size = (image_size[1], image_size[0])
-        return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX))  # the mean of what a pixel covers
+        return scaled(np.asarray(picture.convert("RGB")), image_size)

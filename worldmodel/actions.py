@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-HELD = ("gripper", "opening")  # numbers that are positions rather than motions
-
 
 @dataclass(frozen=True)
 class ActionSpec:

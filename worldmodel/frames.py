@@ -56,10 +56,13 @@ def _resized(frames: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Frames (B, F, H, W, 3) uint8 in another size."""
     if frames.shape[2:4] == image_size:
         return frames
+    pictures = [scaled(frame, image_size) for clip in frames for frame in clip]
+    return np.stack(pictures).reshape(*frames.shape[:2], *image_size, 3)
+
+
+def scaled(picture: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) uint8 in another size, whatever its proportions: each pixel the mean of what it covers."""
     from PIL import Image
 
     size = (image_size[1], image_size[0])
-    scaled = [
-        np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BOX)) for clip in frames for frame in clip
-    ]
-    return np.stack(scaled).reshape(*frames.shape[:2], *image_size, 3)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))

@@ -61,18 +61,9 @@ def load(
     Raises:
         ValueError: no such model, its files are missing or damaged, or they do not fit into memory.
     """
-    folder = EMBEDDED.get(str(name), Path(name))
-    if str(name) in EMBEDDED and not folder.is_dir():
-        raise ValueError(f"model: got no weights of {name} in {folder}, expected them; install worldmodel again")
-    if not folder.is_dir() and not is_hub_id(str(name)):
-        raise ValueError(
-            f"model: got {str(name)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name of "
-            "the hub; check the path"
-        )
-    device = device or usual_device()
     backend = load_backend(
-        str(folder),
-        device,
+        str(located(name)),
+        device or usual_device(),
         revision=revision,
         subfolder=subfolder,
         dtype=dtype,
@@ -80,6 +71,23 @@ def load(
         running=running,
     )
     return WorldModel(backend)
+
+
+def located(name: str | Path, argument: str = "model") -> Path:
+    """Where the model of a name is: its folder, or ``owner/name`` of the hub as it was given.
+
+    Raises:
+        ValueError: it is neither; the message begins with ``argument``.
+    """
+    folder = EMBEDDED.get(str(name), Path(name))
+    if str(name) in EMBEDDED and not folder.is_dir():
+        raise ValueError(f"{argument}: got no weights of {name} in {folder}, expected them; install worldmodel again")
+    if not folder.is_dir() and not is_hub_id(str(name)):
+        raise ValueError(
+            f"{argument}: got {str(name)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name "
+            "of the hub; check the path"
+        )
+    return folder
 
 
 class WorldModel:
@@ -249,7 +257,7 @@ class WorldModel:
         settings = self._settings(steps, solver, refine, handover, stop)
         check_state(state, self.recipe.image_size, self.recipe.num_frames, self.backend.latent_shape)
         new = self.recipe.num_frames - state.frames.shape[1]
-        actions, _ = self._check_actions(actions, None if actions is None else new, len(state))
+        actions, _ = self._check_actions(actions, new, len(state))
         self.backend.check_memory(len(state))
         started = time.monotonic()
         following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)

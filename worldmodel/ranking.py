@@ -195,7 +195,7 @@ class _Played:
     def __init__(self, dreamer: Dreamer, family: Any, number: int, name: str, start: Start, maker: Maker) -> None:
         self.number, self.name = number, name
         self.dream: Dream = dreamer.begin(start, number)
-        self.stages, self.legal = dict.fromkeys(_stages(start.readout), False), True
+        self.stages = dict.fromkeys(_stages(start.readout), False)
         self.seconds: list[float] = []
         self.policy, self.error = _made(maker, family, start, dreamer.actions, number)
         if self.policy is not None:
@@ -222,11 +222,11 @@ class _Played:
 
     def go_on(self, dream: Dream, chunk: Chunk, frames: int) -> None:
         """Look at a chunk, as far as it lies within an episode of that many frames."""
-        self.dream, left = dream, frames - dream.frames + len(chunk.video)
+        before, left = self.dream, frames - dream.frames + len(chunk.video)
         signals = {name: value[None, :left] for name, value in chunk.signals.items()}
         for stage in self.stages:
-            self.stages[stage] |= bool(credited(signals, stage)[0]) and self.legal
-        self.legal &= bool(np.all(chunk.signals.get("legal", True)))
+            self.stages[stage] |= bool(credited(signals, stage)[0]) and before.legal
+        self.dream = dream
 
     def outcome(self, row: str) -> Outcome:
         reached = {stage: seen and not self.error for stage, seen in self.stages.items()}

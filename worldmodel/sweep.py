@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from worldmodel.actions import HELD, ActionSpec
+from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import choose, matched
 from worldmodel.collect import environment_id, is_ours
 from worldmodel.envs.scene_env import SceneEnv
@@ -26,6 +26,7 @@ from worldmodel.storage.export import write_png
 from worldmodel.wrapped import PixelEnv
 
 ENVS = ("graph-traversal", "maze", "grasp")  # among which one for each robot is looked for
+HELD = ("gripper", "opening")  # numbers that are positions rather than motions
 FAR = 0.6  # share of the way to a bound at which motions are held
 LEAST = 0.3  # agreement below which a number is said to move the wrong thing
 INK, FAINT = (20, 20, 20), (110, 110, 110)

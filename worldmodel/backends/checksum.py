@@ -28,6 +28,13 @@ def stated_hash(folder: Path) -> str | None:
     return found[1] if found else None
 
 
+def checked_hash(folder: Path, files: list[Path]) -> str:
+    """The hash of a pipeline's weight files, which are refused as :func:`check_card` does."""
+    found = weights_hash(files)
+    check_card(folder, found)
+    return found
+
+
 def check_card(folder: Path, found: str, *, required: bool = False) -> None:
     """Refuse weights whose hash is not the one that the folder's card states.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from worldmodel.actions import ActionSpec
 from worldmodel.backends import sparse_cosmos
 from worldmodel.backends.attention import use_short_attention
-from worldmodel.backends.checksum import check_card, weights_hash
+from worldmodel.backends.checksum import checked_hash
 from worldmodel.backends.cosmos25_action_network import transformer_class
 from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
@@ -164,8 +164,7 @@ class Cosmos25Backend:
             scheduler,
             recipe,
         )
-        backend.weights_hash = weights_hash(files)
-        check_card(folder, backend.weights_hash)
+        backend.weights_hash = checked_hash(folder, files)
         return backend
 
     def sigmas(self, steps: int) -> np.ndarray:

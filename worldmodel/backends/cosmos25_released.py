@@ -17,7 +17,7 @@ from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, UniPCMultistep
 from torch import Tensor
 
 from worldmodel.actions import ActionSpec
-from worldmodel.backends.checksum import check_card, weights_hash
+from worldmodel.backends.checksum import checked_hash
 from worldmodel.backends.cosmos25 import Cosmos25Backend, refuse_actions
 from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel, transformer_class
 from worldmodel.backends.cosmos25_actions import COSMOS25_ACTIONS, model_numbers
@@ -105,8 +105,7 @@ class ReleasedCosmos25(Cosmos25Backend):
             licence,
             running,
         )
-        backend.weights_hash = weights_hash(files)
-        check_card(folder, backend.weights_hash)
+        backend.weights_hash = checked_hash(folder, files)
         return backend
 
     def _prepare(self, transformer: CosmosTransformer3DModel) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from worldmodel.actions import ActionSpec
-from worldmodel.backends.checksum import check_card, weights_hash
+from worldmodel.backends.checksum import checked_hash
 from worldmodel.backends.cosmos3 import Conditions, Cosmos3Denoiser
 from worldmodel.backends.cosmos3_actions import DOMAINS, NO_ACTION, action_spec
 from worldmodel.backends.cosmos3_network import Cosmos3Network, Text
@@ -125,8 +125,7 @@ class Cosmos3Backend:
         )
         recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
         backend = cls(stock, recipe, guardrail, licence, running)
-        backend.weights_hash = weights_hash(files)
-        check_card(folder, backend.weights_hash)
+        backend.weights_hash = checked_hash(folder, files)
         return backend
 
     def conditioned(

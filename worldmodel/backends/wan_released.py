@@ -18,7 +18,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 
 from worldmodel.actions import ActionSpec
-from worldmodel.backends.checksum import check_card, weights_hash
+from worldmodel.backends.checksum import checked_hash
 from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
@@ -143,8 +143,7 @@ class WanBackend:
             licence,
             running,
         )
-        backend.weights_hash = weights_hash(files)
-        check_card(folder, backend.weights_hash)
+        backend.weights_hash = checked_hash(folder, files)
         return backend
 
     def conditioned(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from worldmodel.backends import hub
-from worldmodel.model import EMBEDDED
+from worldmodel.model import located
 
 
 def local_folder(start: str | Path) -> Path:
@@ -18,12 +18,5 @@ def local_folder(start: str | Path) -> Path:
     Raises:
         ValueError: it is none of them, or cannot be had from the hub.
     """
-    folder = EMBEDDED.get(str(start), Path(start))
-    if folder.is_dir():
-        return folder
-    if not hub.is_hub_id(str(start)):
-        raise ValueError(
-            f"start: got {str(start)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name of "
-            "the hub; check the path"
-        )
-    return hub.fetch(str(start), parts=(*hub.PARTS, *hub.TEXT_PARTS))
+    folder = located(start, "start")
+    return folder if folder.is_dir() else hub.fetch(str(start), parts=(*hub.PARTS, *hub.TEXT_PARTS))
