@@ -32,6 +32,7 @@ from worldmodel.envs.imagined_readout import readout_for
 from worldmodel.evaluators.intervals import wilson
 from worldmodel.graded import GradedPolicy
 from worldmodel.planning.control import PlanningPolicy, Task
+from worldmodel.planning.dynamics import Dynamics
 from worldmodel.planning.icem import ICEM
 from worldmodel.planning.objectives import Lift, WayToGoal
 from worldmodel.planning.scoring import Scoring, evaluations_of
@@ -39,11 +40,13 @@ from worldmodel.planning.search import search
 from worldmodel.planning.seen import SeenSimulator
 from worldmodel.planning.simulator import Simulator
 from worldmodel.planning.space import Space
+from worldmodel.planning.waypoints import Workspace, space_for
 from worldmodel.policies import Policy, latency, run_episode
 from worldmodel.training.curriculum import LARGE
 
 FIRST = 3_000_000
-HORIZON, EXECUTE, BLOCK = 16, 8, 4  # actions of a plan, of it taken, and for which each is held
+HORIZON, EXECUTE = 16, 8  # actions of a plan, and of it taken
+BLOCK, HAND_BLOCK = 4, 8  # actions for which each is held, and in which a hand goes from one point to the next
 REFINED = 4  # elites of an iteration
 ENVS: dict[str, tuple[str, dict[str, Any]]] = {
     "graph": ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6), "num_frames": 97, **LARGE}),
@@ -53,30 +56,40 @@ ENVS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Random:
-    """Actions even over the bounds, held for a quarter of a second."""
+    """Actions even over the bounds, held for a quarter of a second; or points even over a workspace."""
 
-    def __init__(self, env: Any, seed: int) -> None:
-        self._spec, self._rng = env.action_spec, np.random.default_rng(seed)
+    def __init__(self, env: Any, seed: int, workspace: Workspace | None = None) -> None:
+        self._spec, self._workspace, self._rng = env.action_spec, workspace, np.random.default_rng(seed)
 
     def reset(self) -> None:
         """Nothing to forget."""
 
     def infer(self, observation: Any) -> dict[str, np.ndarray]:
-        """Two knots."""
-        knots = self._rng.uniform(self._spec.low, self._spec.high, (2, len(self._spec.names)))
-        return {"actions": np.repeat(knots, 4, axis=0)}
+        """As many actions as a plan's."""
+        space = space_for(self._spec, EXECUTE, block_of(self._workspace), self._workspace, observation)
+        return {"actions": space.actions(self._rng.uniform(-1.0, 1.0, space.shape))}
 
 
-def scoring_of(env: Any, refined: int = 0) -> Scoring:
+def workspace_of(env: Any) -> Workspace | None:
+    """Where the hand is to move in the scene of an environment, if it has one."""
+    return Workspace(*env.scene.workspace) if "Grasp" in env.family.id else None
+
+
+def block_of(workspace: Workspace | None) -> int:
+    """Actions of a block."""
+    return BLOCK if workspace is None else HAND_BLOCK
+
+
+def task_of(env: Any, dynamics: Dynamics, refined: int = 0) -> Task:
     """What is to be achieved in the scene of an environment."""
     objective = Lift(env.scene.centre[2]) if "Grasp" in env.family.id else WayToGoal()
-    return Scoring(objective, refined=refined)
+    return Task(dynamics, Scoring(objective, refined=refined), workspace=workspace_of(env))
 
 
 def evaluations(planner: ICEM, task: Task) -> int:
     """Model evaluations of one search at most, by its prices; nothing is imagined for it."""
     price, refined_price = evaluations_of(task.dynamics, task.scoring, HORIZON)
-    space = Space(task.dynamics.action_spec, HORIZON, BLOCK)
+    space = Space(task.dynamics.action_spec, HORIZON, block_of(task.workspace))
     tried = search(planner, space, lambda actions: np.zeros(len(actions)), seed=0).candidates
     return tried * price + planner.iterations * min(task.scoring.refined, planner.candidates) * refined_price
 
@@ -95,25 +108,28 @@ def methods(env: Any, arguments: argparse.Namespace) -> dict[str, Callable[[int]
     planner = ICEM(arguments.candidates, arguments.iterations, elites=max(2, arguments.candidates // 6))
 
     def planning(task: Callable[[], Task], planner: ICEM = planner) -> Callable[[int], Policy]:
-        return lambda seed: PlanningPolicy(task, planner, seed=seed, horizon=HORIZON, execute=EXECUTE, block=BLOCK)
+        block = block_of(workspace_of(env))
+        return lambda seed: PlanningPolicy(task, planner, seed=seed, horizon=HORIZON, execute=EXECUTE, block=block)
 
     found: dict[str, Callable[[int], Policy]] = {
         "random": lambda seed: Random(env, seed),
         "expert": lambda seed: GradedPolicy(env.family, env.scene, 8, seed=seed),
-        "plan in MuJoCo": planning(lambda: Task(Simulator(env), scoring_of(env))),
-        "plan in MuJoCo, as seen": planning(lambda: Task(SeenSimulator(env), scoring_of(env))),
+        "plan in MuJoCo": planning(lambda: task_of(env, Simulator(env))),
+        "plan in MuJoCo, as seen": planning(lambda: task_of(env, SeenSimulator(env))),
     }
+    if workspace_of(env) is not None:
+        found["random points"] = lambda seed: Random(env, seed, workspace_of(env))
     if arguments.model is not None:
         import worldmodel
         from worldmodel.planning.imagination import Imagination
         from worldmodel.sampling import PredictPerturb
 
         model = matched(worldmodel.load(arguments.model), env.action_spec)
-        refine = PredictPerturb(plan=[(0.0, 1.0, 1)])
+        refine = PredictPerturb(plan=[(0.0, 1.0, 1)], temperature=arguments.temperature)
 
         def task(refined: int = 0) -> Task:
             imagination = Imagination(model, readout_for(env), steps=arguments.steps, refine=refine)
-            return Task(imagination, scoring_of(env, refined))
+            return task_of(env, imagination, refined)
 
         name, more = f"plan in {arguments.model}", as_costly(planner, task(), task(REFINED))
         found[name] = planning(task)
@@ -132,6 +148,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="sampling steps of the model")
     parser.add_argument("--candidates", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--temperature", type=float, default=0.5, help="of refinement; the paper's is 0.5")
     parser.add_argument("--methods", nargs="*", default=None)
     parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
     parser.add_argument("--json", type=Path, default=None)

@@ -15,6 +15,8 @@ from worldmodel.envs.fetch import FINGER_DEPTH, MAX_GRIP_FORCE, REACH_HIGH, REAC
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
 CENTRE = (1.34, 0.75)  # m, x and y of the middle of the picture's table
+LOWEST_GRIP = TABLE_HEIGHT + FINGER_DEPTH + 0.004  # m, height of the grip point with the finger tips above the table
+BESIDE, ABOVE = 0.08, 0.14  # m, of a workspace
 
 _SINK = 1e-5  # m, by which an item at rest presses into the table
 _TRIES = 2000  # a distractor
@@ -84,6 +86,12 @@ class GraspScene(Item):
     task: str = "pick"
     grip_force: float = 20.0  # N, with which each finger presses at most
     distractors: tuple[Item, ...] = ()
+
+    @property
+    def workspace(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Corners in metres of a box around the item: grip points that reach, grasp and lift it, above the table."""
+        x, y = self.position
+        return (x - BESIDE, y - BESIDE, LOWEST_GRIP), (x + BESIDE, y + BESIDE, LOWEST_GRIP + ABOVE)
 
     @property
     def items(self) -> tuple[Item, ...]:

@@ -16,6 +16,7 @@ from worldmodel.planning.planner import Planner, Search
 from worldmodel.planning.scoring import Scoring, evaluations_of, judging
 from worldmodel.planning.search import Plan, check_batch_size, search
 from worldmodel.planning.space import Space
+from worldmodel.planning.waypoints import Workspace, space_for
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,20 @@ class Task:
         polish: from where candidates begin and the plan (1, horizon, A) to a better one, such as a descent through the
             denoiser (:mod:`worldmodel.planning.gradient`); its costs are not looked at again, and the next search
             begins with what is left of it.
+        workspace: of a hand, whose plans are then :class:`~worldmodel.planning.waypoints.Waypoints` in it; they begin
+            where the observation's ``agent_pos`` has it. Held actions if None.
     """
 
     dynamics: Dynamics
     scoring: Scoring
     polish: Callable[[Any, np.ndarray], np.ndarray] | None = None
+    workspace: Workspace | None = None
+
+    def check(self) -> None:
+        """Refuse, before anything is imagined, what the model cannot do."""
+        self.scoring.check(self.dynamics)
+        if self.workspace is not None:
+            self.workspace.check(self.dynamics.action_spec)
 
 
 class PlanningPolicy:
@@ -98,18 +108,19 @@ class PlanningPolicy:
     def reset(self) -> None:
         """Ask for the task of the new episode, and refuse what its model cannot do before anything is imagined."""
         self._task, self._left, self._searches = self._make(), None, 0
-        self._task.scoring.check(self._task.dynamics)
+        self._task.check()
         self.budget.check(sum(evaluations_of(self._task.dynamics, self._task.scoring, self.horizon)))
 
     def infer(self, observation: Mapping[str, Any]) -> dict[str, Any]:
         """``actions`` (execute, A); ``plan`` (horizon, A), how many are ``executed``, ``cost`` and what it took."""
         if self._task is None:
             raise RuntimeError("infer: got no task, expected reset() before the first observation; call it")
-        began = self._clock()
+        began, spec = self._clock(), self._task.dynamics.action_spec
+        space = space_for(spec, self.horizon, self.block, self._task.workspace, observation)
         start = self._task.dynamics.start(observation, self.seed)
-        plan = self._search(start, self._clock() - began + self._after)
+        plan = self._search(start, space, self._clock() - began + self._after)
         found = self._clock()
-        plan = self._polished(start, plan)
+        plan = self._polished(start, space, plan)
         answer = {
             "actions": plan.actions[: self.execute],
             "plan": plan.actions,
@@ -126,11 +137,11 @@ class PlanningPolicy:
         self._pace, self._after = plan.pace, self._clock() - found
         return answer
 
-    def _search(self, start: Any, spent: float) -> Plan:
+    def _search(self, start: Any, space: Space, spent: float) -> Plan:
         assert self._task is not None
         return search(
             self.planner,
-            self._space(),
+            space,
             judging(self._task.dynamics, start, self._task.scoring, self.horizon, self._seeds()),
             seed=self.seed,
             step=self._searches,
@@ -143,24 +154,20 @@ class PlanningPolicy:
             progress=self._progress,
         )
 
-    def _space(self) -> Space:
-        assert self._task is not None
-        return Space(self._task.dynamics.action_spec, self.horizon, self.block)
-
     def _seeds(self) -> np.ndarray:
         """Seeds (S,) of the model's noise in the current search."""
         assert self._task is not None
         key = np.random.SeedSequence([self.seed, self._searches])
         return (key.generate_state(self._task.scoring.samples, np.uint64) >> np.uint64(1)).astype(np.int64)
 
-    def _polished(self, start: Any, plan: Plan) -> Plan:
+    def _polished(self, start: Any, space: Space, plan: Plan) -> Plan:
         """The plan after the task's polish, in the middle of what the planner tries next."""
         assert self._task is not None
         if self._task.polish is None:
             return plan
         better = self._task.dynamics.action_spec.check(self._task.polish(start, plan.actions[None])[0])
         return dataclasses.replace(
-            plan, actions=better, state=dataclasses.replace(plan.state, mean=self._space().knots(better))
+            plan, actions=better, state=dataclasses.replace(plan.state, mean=space.knots(better))
         )
 
     def _expected(self, start: Any, plan: Plan) -> np.ndarray | None:
