@@ -9,6 +9,7 @@ import pytest
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.recipe import Recipe
 from worldmodel.collect import collect
+from worldmodel.training.card import described_clips
 from worldmodel.training.clip_sets import cameras_of, domains_of, read_clip_sets, scenes_of
 
 SPEC = ActionSpec(("throttle",), ("1",), (-1.0,), (1.0,), "car", 16.0)
@@ -45,6 +46,16 @@ def test_recorded_options_reach_the_recipe_and_its_file(tmp_path):
     path.write_text(path.read_text().replace('"steps"', '"stops"'))
     with pytest.raises(ValueError, match="expected name, image_size, num_frames, fps, steps, domains, scenes"):
         Recipe.read(path)
+
+
+def test_success_is_known_of_clips_in_which_something_acts(tmp_path):
+    few = {"seed": 0, "image_size": 32}
+    collect(tmp_path / "drop", episodes=2, num_frames=5, **few)
+    collect(tmp_path / "maze", "maze", episodes=4, policies=("shortest", "wrong_branch"), **few)
+    drops, mazes = read_clip_sets(tmp_path)
+    assert drops.success is None
+    assert mazes.success.tolist() == [True, False] * 2
+    assert "4 clips of" in described_clips([mazes]) and described_clips([mazes]).endswith(", 2 succeed)")
 
 
 def test_cameras_are_those_that_all_clips_of_an_environment_share(tmp_path):

@@ -34,6 +34,21 @@ def test_windows_keep_what_belongs_together(tmp_path, clip_set):
     assert both == pytest.approx([1 / 24] * 6 + [3 / 24] * 6), "or as often as is said"
 
 
+def test_clips_that_succeed_are_drawn_as_often_as_those_that_fail(tmp_path, clip_set):
+    def encode(clips):
+        return np.zeros((len(clips), 1, 2, 2, 2), np.float16)
+
+    first, second = encode_sets(encode, "", [clip_set], tmp_path, frames=5, stride=4)
+    rare = dataclasses.replace(first, success=np.array([True, False, False]))
+    failing = dataclasses.replace(second, success=np.zeros(3, bool))
+    unknown = dataclasses.replace(first, env="drop")
+    chance = as_windows([rare, failing, unknown], (), 7).chance
+    assert chance == pytest.approx([1 / 4, *[1 / 20] * 5, *[1 / 6] * 3])
+    assert as_windows([failing, unknown], (), 7).chance == pytest.approx([1 / 6] * 6), "where none succeeds, evenly"
+    mixed = [rare, dataclasses.replace(second, success=None)]
+    assert as_windows(mixed, (), 7).chance == pytest.approx([1 / 4, 1 / 8, 1 / 8, *[1 / 6] * 3])
+
+
 def test_normalised_latents_have_no_mean_and_unit_scale():
     raw = (np.random.default_rng(0).normal(size=(50, 2, 3, 4, 4)) * 3 + 5).astype(np.float16)
     mean, std = raw.astype(float).mean(axis=(0, 2, 3, 4)), raw.astype(float).std(axis=(0, 2, 3, 4))

@@ -55,7 +55,7 @@ class PlanningPolicy:
         horizon: actions of a plan.
         execute: actions of it to answer with. All of them must be executed before it is asked again, since the next
             search begins that much later: to execute fewer give fewer here, not to ``run_episode``.
-        block: actions for which each is held; must divide both.
+        block: actions for which each is held, or in which a hand goes from one point to the next; must divide both.
         seed: of the planner's noise and the model's, of which each search has its own.
         budget: of each search; ``Budget(seconds=...)`` is a deadline of :meth:`infer`, which returns the best plan so
             far. How long the model, polishing and the film take is known from the answer before, which lasts over

@@ -54,9 +54,10 @@ def _write(folder: Path, about: Sequence[str], facts: Mapping[str, str], tables:
 
 
 def described_clips(sets: Sequence[ClipSet]) -> str:
-    """Which clips, how many and how long."""
+    """Which clips, how many, how long, and how many of them succeed."""
     return "; ".join(
-        f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}{_seeds(each)})" for each in sets
+        f"{each.name}: {len(each)} clips of {each.video.shape[1]} frames ({each.env}{_seeds(each)}{_ends(each)})"
+        for each in sets
     )
 
 
@@ -78,6 +79,10 @@ def _seconds(checkpoint: Path) -> float:
 def _seeds(clips: ClipSet) -> str:
     first, last = clips.seeds
     return "" if first is None else f", seeds {first} to {last}"
+
+
+def _ends(clips: ClipSet) -> str:
+    return "" if clips.success is None else f", {int(clips.success.sum())} succeed"
 
 
 def _shown(recipe: Recipe) -> str:

@@ -35,6 +35,7 @@ class ClipSet:
         seeds: of the first and the last episode.
         options: of the environment's scenes.
         view: of the camera, where all episodes share one.
+        success: (N,) bool, whether what acts achieved its task; None where nothing acts or it is not known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ClipSet:
     seeds: tuple[int | None, int | None]
     options: dict[str, Any] = field(default_factory=dict)
     view: View | None = None
+    success: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.video)
@@ -151,7 +153,8 @@ def _read(folder: Path) -> ClipSet:
     keys = store.keys()
     if not keys:
         raise ValueError(f"data: got no finished clip in {folder}, expected some; run worldmodel collect")
-    first, last = (store.attributes(key) for key in (keys[0], keys[-1]))
+    told = [store.attributes(key) for key in keys]
+    first, last = told[0], told[-1]
     spec = store.action_spec(keys[0])
     video = read_videos(folder, keys)
     focus = read_segmentations(folder, keys) > 0
@@ -159,8 +162,10 @@ def _read(folder: Path) -> ClipSet:
     actions = None if spec is None else read_actions(folder, keys)
     env = str(store.settings.get("env", folder.name))
     seeds, options = (first["seed"], last["seed"]), dict(store.settings.get("options", {}))
-    view = shared_view(View.of_clip(store.attributes(key)) for key in keys)
-    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options, view)
+    view, success = shared_view(View.of_clip(each) for each in told), None
+    if spec is not None and all("success" in (each.get("outcome") or {}) for each in told):
+        success = np.array([bool(each["outcome"]["success"]) for each in told])
+    return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options, view, success)
 
 
 def moved(video: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ class Stretch:
         focus: (N, T, H, W) bool, objects and whatever else has moved.
         actions: (N, T - 1, A) in units of ``spec``; None where nothing acts.
         spec: of the actions.
+        success: (N,) bool, whether the clips that they are cut from end well; None where that is not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stretch:
     focus: np.ndarray
     actions: np.ndarray | None
     spec: ActionSpec | None
+    success: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def as_windows(
 ) -> Windows:
     """All stretches, their actions as numbers of the domains that know them.
 
-    Each environment is drawn as often as another, or ``often[env]`` times as often.
+    Each environment is drawn as often as another, or ``often[env]`` times as often; of its windows, those of clips that
+    succeed together as often as those of clips that fail.
     """
     actions = []
     for each in stretches:
@@ -149,11 +152,7 @@ def as_windows(
         else:
             actions.append(domain_of(each.spec, domains).numbers(each.actions, action_dim))
     acts = np.concatenate([np.full(len(each.video), each.actions is not None) for each in stretches])
-    sizes: Counter[str] = Counter()
-    for each in stretches:
-        sizes[each.env] += len(each.video)
-    shares = [(often or {}).get(each.env, 1.0) / sizes[each.env] for each in stretches]
-    chance = np.concatenate([np.full(len(each.video), share) for each, share in zip(stretches, shares, strict=True)])
+    chance = _chances(stretches, often or {})
     focus = np.concatenate([pooled(each.focus, each.latents.shape[2:]) for each in stretches])
     return Windows(
         np.concatenate([each.latents for each in stretches]),
@@ -162,6 +161,24 @@ def as_windows(
         focus,
         chance / chance.sum(),
     )
+
+
+def _chances(stretches: Sequence[Stretch], often: Mapping[str, float]) -> np.ndarray:
+    """How often each window is to be drawn, up to a factor."""
+    sizes: Counter[str] = Counter()
+    ends: Counter[tuple[str, bool]] = Counter()  # windows of clips that succeed, and of those that fail
+    for each in stretches:
+        sizes[each.env] += len(each.video)
+        for success in () if each.success is None else (True, False):
+            ends[each.env, success] += int((each.success == success).sum())
+    parts = []
+    for each in stretches:
+        chance = np.full(len(each.video), often.get(each.env, 1.0) / sizes[each.env])
+        good, bad = ends[each.env, True], ends[each.env, False]
+        if each.success is not None and good and bad:
+            chance *= (good + bad) / 2.0 / np.where(each.success, good, bad)
+        parts.append(chance)
+    return np.concatenate(parts)
 
 
 def pooled(focus: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -208,7 +225,7 @@ def _cuts(each: ClipSet, frames: int, stride: int) -> Iterator[Stretch]:
             yield Stretch(f"{name}_mirrored", each.env, none, *mirrored, None, each.spec)
         else:
             actions = each.actions[:, start : start + frames - 1]
-            yield Stretch(name, each.env, none, video, focus, actions, each.spec)
+            yield Stretch(name, each.env, none, video, focus, actions, each.spec, each.success)
 
 
 def _shard(path: Path, clips: np.ndarray, encode: Encode, batch: int, advance: Callable[[int], object]) -> np.ndarray:
