@@ -22,8 +22,8 @@ class Imagining:
         starts: where episodes begin: a Gymnasium id of this package, or any
             :class:`~worldmodel.envs.imagined_starts.Starts`.
         horizon: frames of an episode; it is truncated once as many have been imagined.
-        reward: function from a :class:`~worldmodel.envs.imagined_dream.Chunk` to a number; that of the scenes' family,
-            summed over the chunk's frames, if None.
+        reward: function from a :class:`~worldmodel.envs.imagined_dream.Chunk` to a number, such as ``reward`` of a
+            :class:`~worldmodel.heads.LearnedHead`; that of the scenes' family, summed over the chunk's frames, if None.
         success: function from a chunk to a bool; the signal ``success`` of its last frame if None and it is read.
         terminate: whether an episode ends with success.
         steps, solver, refine, stop: of the model, see :meth:`worldmodel.WorldModel.rollout`; uncertainty is only

@@ -22,6 +22,8 @@ def test_a_clip_holds_what_mujoco_knows(name, repeat, width):
     truth = env.record(seed=3, num_frames=5)
     assert truth.video.shape == (5, 48, 64, 3) and truth.actions.shape == (4, width)
     assert np.abs(truth.actions).max() <= env.action_spec.high[0]
+    env.reset(seed=3)
+    assert truth.signals["reward"].tolist() == [0.0, *(env.step(action)[1] for action in truth.actions)]
     data = mujoco.MjData(env.inner.model)
     data.qpos[:] = truth.qpos[-1]
     mujoco.mj_forward(env.inner.model, data)

@@ -104,7 +104,7 @@ class PixelEnv(gym.Env):
             self._labels = None
 
     def record(self, seed: int, num_frames: int = 17) -> Truth:
-        """A clip of aimless actions (T - 1, A) with all that MuJoCo knows of its bodies.
+        """A clip of aimless actions (T - 1, A) with all that MuJoCo knows of its bodies, and the signal ``reward``.
 
         Raises:
             ValueError: the episode ends before ``num_frames``.
@@ -114,13 +114,14 @@ class PixelEnv(gym.Env):
         spec, moving = self.action_spec, _moving(self.inner.model)
         half = (np.array(spec.high) - np.array(spec.low)) / 2.0
         middle, push = np.array(spec.low) + half, np.zeros(len(half))
-        frames, actions = [self._snapshot(observation["pixels"], moving)], []
+        frames, actions, rewards = [self._snapshot(observation["pixels"], moving)], [], [0.0]
         renderer = self._labeller()
         segmentation, camera = [self._segmentation(renderer, moving)], self._camera(renderer)
         for _ in range(num_frames - 1):
             push = MEMORY * push + np.sqrt(1.0 - MEMORY**2) * rng.normal(size=len(half))
             actions.append(np.clip(middle + 0.7 * half * push, spec.low, spec.high))
-            observation, _, terminated, truncated, _ = self.step(actions[-1])
+            observation, reward, terminated, truncated, _ = self.step(actions[-1])
+            rewards.append(reward)
             if (terminated or truncated) and len(actions) < num_frames - 1:
                 raise ValueError(
                     f"num_frames: got {num_frames}, expected at most {len(actions) + 1}: the episode of seed {seed} "
@@ -136,6 +137,8 @@ class PixelEnv(gym.Env):
             fps=self.fps,
             camera=camera,
             scene={"env": self.task_name, "seed": seed, "repeat": self.repeat},
+            signals={"reward": np.array(rewards)},
+            units={"reward": "the environment's own, summed over the steps of a frame"},
             actions=np.stack(actions),
             action_spec=spec,
         )
