@@ -109,7 +109,8 @@ def read_labelled(data: Path, signal: str) -> Labelled:
     keys = store.keys()
     if len(keys) < 2:
         raise ValueError(f"data: got {len(keys)} clips in {data}, expected some to train on and one to judge by")
-    video, values = [], []
+    video: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for key in tqdm(keys, desc=f"reading {signal}", unit="episode", disable=None):
         truth = store.read_truth(key)
         if signal not in truth.signals or truth.signals[signal].ndim != 1:

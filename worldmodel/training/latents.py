@@ -169,8 +169,10 @@ def _chances(stretches: Sequence[Stretch], often: Mapping[str, float]) -> np.nda
     ends: Counter[tuple[str, bool]] = Counter()  # windows of clips that succeed, and of those that fail
     for each in stretches:
         sizes[each.env] += len(each.video)
-        for success in () if each.success is None else (True, False):
-            ends[each.env, success] += int((each.success == success).sum())
+        if each.success is not None:
+            good = int(each.success.sum())
+            ends[each.env, True] += good
+            ends[each.env, False] += len(each.success) - good
     parts = []
     for each in stretches:
         chance = np.full(len(each.video), often.get(each.env, 1.0) / sizes[each.env])
