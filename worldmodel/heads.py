@@ -7,17 +7,15 @@ recorded ones, and is only right about what looks like them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-from worldmodel.backends.pipeline_folder import read_json
 
 WEIGHTS, CARD = "head.safetensors", "head.json"
 KINDS = ("yes or no", "number")
@@ -52,16 +50,17 @@ class LearnedHead:
     """What the network reads, and how well it read clips that it was not trained on.
 
     ``head.reward`` and ``head.success`` are what :class:`worldmodel.envs.imagined.ImaginedEnv` takes by these names,
-    ``head.cost`` is an objective to plan with.
+    ``head.objective(...)`` is what to plan with.
 
     Attributes:
         network: on the device where it is to run.
         signal: of the clips, which it was trained to read.
         unit: of the signal.
-        kind: ``yes or no``, then it reads the probability of yes; or ``number``.
+        kind: ``yes or no``, then it reads the probability of yes as if both were equally frequent; or ``number``.
         mean, scale: of a number; 0 and 1 of a probability.
         image_size: height and width of its pictures in pixels.
-        held_out: on other clips, of a number the correlation with the true one, of a yes or no the balanced accuracy.
+        held_out: on scenes that it was not trained on, of a number the correlation with the true one, of a yes or no
+            the balanced accuracy; None where those do not vary.
     """
 
     network: HeadNetwork
@@ -71,7 +70,11 @@ class LearnedHead:
     mean: float
     scale: float
     image_size: tuple[int, int]
-    held_out: float
+    held_out: float | None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind: got {self.kind!r}, expected {' or '.join(map(repr, KINDS))}; train another head")
 
     def values(self, video: np.ndarray) -> np.ndarray:
         """What is read (...,) of pictures (..., H, W, 3) uint8, in the signal's unit.
@@ -101,7 +104,7 @@ class LearnedHead:
         return float(self.values(chunk.video).sum())
 
     def success(self, chunk: Any) -> bool:
-        """Whether yes is more probable than no in the last frame of a chunk.
+        """Whether the last frame of a chunk looks more like yes than like no.
 
         Raises:
             ValueError: the head reads a number.
@@ -113,9 +116,9 @@ class LearnedHead:
             )
         return bool(self.values(chunk.video[-1]) > 0.5)
 
-    def cost(self, futures: Any) -> np.ndarray:
-        """Costs (K,) of :class:`~worldmodel.planning.dynamics.Futures`: minus the mean of what is read of a frame."""
-        return -self.values(futures.video).mean(axis=1)
+    def objective(self, *, maximise: bool) -> HeadObjective:
+        """What is read as an objective to plan with: much of it is wanted, such as of a reward, or little."""
+        return HeadObjective(self, maximise)
 
     def save(self, folder: Path) -> None:
         """Write weights and description into a folder, which is made."""
@@ -130,12 +133,12 @@ class LearnedHead:
         Raises:
             ValueError: a file is missing or holds something else.
         """
-        told = read_json(folder / CARD)
         network = HeadNetwork()
         try:
+            told = json.loads((folder / CARD).read_text())
             network.load_state_dict(load_file(folder / WEIGHTS))
-            return cls(network.to(device).eval(), **_fields(told))
-        except (OSError, RuntimeError, KeyError, TypeError) as error:
+            return cls(network.to(device).eval(), **{**told, "image_size": tuple(told["image_size"])})
+        except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(
                 f"{folder}: got no learned head ({reason}), expected {WEIGHTS} and {CARD}; train one"
@@ -146,5 +149,25 @@ class LearnedHead:
         return {name: getattr(self, name) for name in names}
 
 
-def _fields(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {**told, "image_size": tuple(told["image_size"])}
+@dataclass(frozen=True)
+class HeadObjective:
+    """Costs of imagined futures: the mean of what a head reads of their frames.
+
+    Attributes:
+        head: that reads.
+        maximise: whether much of it is wanted, or little.
+    """
+
+    head: LearnedHead
+    maximise: bool
+    needs = frozenset(("video",))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the pictures that the head reads."""
+        return {"video": (*self.head.image_size, 3)}
+
+    def __call__(self, futures: Any) -> np.ndarray:
+        """Costs (K,) of :class:`~worldmodel.planning.dynamics.Futures`."""
+        read = self.head.values(futures.video).mean(axis=1)
+        return -read if self.maximise else read

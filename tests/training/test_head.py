@@ -1,5 +1,6 @@
 """Heads that read a reward or a success off pictures, in imagined environments and as objectives."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,8 +12,10 @@ from worldmodel.envs.imagined import ImaginedEnv
 from worldmodel.envs.imagined_starts import FrameStarts
 from worldmodel.heads import LearnedHead
 from worldmodel.planning.dynamics import Futures
-from worldmodel.planning.objectives import needs_of
-from worldmodel.training.head import HeadSettings, agreement, read_labelled, train_head
+from worldmodel.planning.imagination import Imagination
+from worldmodel.planning.objectives import check_objective, needs_of
+from worldmodel.storage import EpisodeStore
+from worldmodel.training.head import HeadSettings, agreement, parts, read_labelled, train_head
 
 FEW = HeadSettings(steps=250, batch=64)
 
@@ -79,16 +82,34 @@ def test_a_head_is_an_objective(success, mazes):
     clips = read_labelled(mazes, "success")
     order = np.argsort(clips.values.mean(axis=1), kind="stable")
     futures = Futures(np.zeros((2, 24, 2)), clips.video[order[[0, -1]]], None, None, None, 0)
-    never, early = success.cost(futures)
-    assert early < never - 0.2 and needs_of(success.cost) == {"video"}
+    wanted = success.objective(maximise=True)
+    never, early = wanted(futures)
+    assert early < never - 0.2 and needs_of(wanted) == {"video"}
+    assert np.array_equal(success.objective(maximise=False)(futures), [-never, -early])
+    model = Imagination(random_robots(size=64).conditioned(domain="ball"))
+    with pytest.raises(ValueError, match=r"got video of \(32, 32, 3\), expected \(64, 64, 3\)"):
+        check_objective(wanted, model)
+
+
+def test_clips_of_one_scene_are_on_one_side():
+    train, held_out = parts(np.repeat(np.arange(20), 3), 0)
+    assert len(held_out) == 6 and len(train) == 54
+    assert not set(train // 3) & set(held_out // 3)
 
 
 def test_refusals_say_what_was_expected(success, mazes, tmp_path):
     with pytest.raises(ValueError, match=r"expected one that clips have, .*success"):
         train_head(mazes, "reward", tmp_path / "a", FEW)
-    collect(tmp_path / "lost", "maze", episodes=2, image_size=32, policies=("wrong_branch",))
-    with pytest.raises(ValueError, match="got success = False in every frame, expected it to vary"):
+    collect(tmp_path / "lost", "maze", episodes=2, image_size=32, policies=("wrong_branch",), num_frames=9)
+    with pytest.raises(ValueError, match="got success = 0 in every frame that is trained on, expected it to vary"):
         train_head(tmp_path / "lost", "success", tmp_path / "a", FEW)
+    store = EpisodeStore.create(tmp_path / "gap", "truth")
+    for key, truth in _with_a_gap(mazes):
+        store.write_truth(key, truth, seed=int(key))
+    with pytest.raises(ValueError, match=r"distance_to_goal = nan in frame 3 of clip"):
+        train_head(tmp_path / "gap", "distance_to_goal", tmp_path / "a", FEW)
+    with pytest.raises(ValueError, match="got clips of one scene"):
+        parts(np.zeros(4), 0)
     assert not (tmp_path / "a").exists(), "refused before anything is written"
     with pytest.raises(ValueError, match=r"got uint8 \(2, 8, 8, 3\), expected uint8 \(..., 32, 32, 3\)"):
         success.values(np.zeros((2, 8, 8, 3), np.uint8))
@@ -102,5 +123,27 @@ def test_refusals_say_what_was_expected(success, mazes, tmp_path):
     (tmp_path / "number" / "head.safetensors").unlink()
     with pytest.raises(ValueError, match=r"expected head\.safetensors and head\.json"):
         LearnedHead.load(tmp_path / "number")
+    (tmp_path / "number" / "head.safetensors").write_bytes(b"short")
+    with pytest.raises(ValueError, match="got no learned head"):
+        LearnedHead.load(tmp_path / "number")
     with pytest.raises(ValueError, match="steps: got 0"):
         HeadSettings(steps=0)
+    with pytest.raises(ValueError, match="seed: got -1"):
+        HeadSettings(seed=-1)
+
+
+def test_a_run_is_not_gone_on_with_for_other_values(success, mazes, tmp_path):
+    """The checkpoint tells two signals from one another, and every value of them."""
+    few = HeadSettings(steps=3, batch=8)
+    train_head(mazes, "success", tmp_path, few, "cpu")
+    with pytest.raises(ValueError, match=r"other settings \(signal\)"):
+        train_head(mazes, "distance_to_goal", tmp_path, few, "cpu")
+
+
+def _with_a_gap(folder):
+    store = EpisodeStore.open(folder, "truth")
+    for index, key in enumerate(store.keys()[:3]):
+        truth = store.read_truth(key)
+        way = truth.signals["distance_to_goal"].copy()
+        way[3 if index == 2 else 0] = np.nan
+        yield str(index), dataclasses.replace(truth, signals={**truth.signals, "distance_to_goal": way})

@@ -45,6 +45,15 @@ def test_clips_that_succeed_are_drawn_as_often_as_those_that_fail(tmp_path, clip
     chance = as_windows([rare, failing, unknown], (), 7).chance
     assert chance == pytest.approx([1 / 4, *[1 / 20] * 5, *[1 / 6] * 3])
     assert as_windows([failing, unknown], (), 7).chance == pytest.approx([1 / 6] * 6), "where none succeeds, evenly"
+    many = dataclasses.replace(
+        rare,
+        video=np.repeat(rare.video, 33, axis=0),
+        focus=np.repeat(rare.focus, 33, axis=0),
+        success=np.arange(99) < 1,
+        latents=np.repeat(rare.latents, 33, axis=0),
+    )
+    once, other = as_windows([many], (), 7).chance[:2]
+    assert 4.0 < once / other < 10.0, "one clip in a hundred is not half of everything"
     mixed = [rare, dataclasses.replace(second, success=None)]
     assert as_windows(mixed, (), 7).chance == pytest.approx([1 / 4, 1 / 8, 1 / 8, *[1 / 6] * 3])
 

@@ -41,6 +41,8 @@ class Task:
     def check(self) -> None:
         """Refuse, before anything is imagined, what the model cannot do."""
         self.scoring.check(self.dynamics)
+        if self.workspace is not None and not isinstance(self.workspace, Workspace):
+            raise ValueError(f"workspace: got {self.workspace!r}, expected a Workspace(low, high); make one")
         if self.workspace is not None:
             self.workspace.check(self.dynamics.action_spec)
 

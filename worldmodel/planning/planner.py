@@ -56,7 +56,7 @@ class Planner(Protocol):
 
 
 def begin(space: Space, std: float, guess: np.ndarray | None) -> Search:
-    """The state before the first iteration, around ``guess`` (horizon, A) in the spec's units, or mid of the bounds."""
+    """The state before the first iteration, around ``guess`` (horizon, A) in the spec's units or the space's middle."""
     mean = np.zeros(space.shape) if guess is None else space.knots(np.asarray(guess))
     if mean.shape != space.shape:
         raise ValueError(

@@ -31,17 +31,25 @@ class Workspace:
     high: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        low, high = np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
-        if low.shape != high.shape or low.ndim != 1 or not (low < high).all() or not np.isfinite([low, high]).all():
+        try:
+            low, high = np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
+            sound = low.shape == high.shape and low.ndim == 1 and len(low) > 0
+            sound = sound and bool((low < high).all() and np.isfinite([low, high]).all())
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:
             raise ValueError(
                 f"workspace: got corners {self.low} and {self.high}, expected as many finite numbers of each, the "
                 "lower ones first; correct them"
             )
 
     def check(self, spec: ActionSpec) -> None:
-        """Refuse actions whose first numbers are no displacements in metres along the box's axes."""
+        """Refuse actions that do not begin with displacements, named dx and so on, in metres along the box's axes."""
         moved = len(self.low)
-        if spec.units[:moved] != (METRE,) * moved or spec.scale != 1.0 or spec.frame != "world":
+        named = all(name.startswith("d") for name in spec.names[:moved]) and len(spec.names) >= moved
+        both_ways = all(low < 0.0 < high for low, high in zip(spec.low[:moved], spec.high[:moved], strict=True))
+        metres = spec.units[:moved] == (METRE,) * moved and spec.scale == 1.0 and spec.frame == "world"
+        if not (named and both_ways and metres):
             told = ", ".join(f"{name} in {unit}" for name, unit in zip(spec.names, spec.units, strict=True))
             raise ValueError(
                 f"workspace: got {moved} axes for actions of {told} in the {spec.frame} frame, expected displacements "
@@ -50,12 +58,13 @@ class Workspace:
 
     def place(self, observation: Mapping[str, Any]) -> tuple[float, ...]:
         """Where (D,) m an observation has the hand: the first numbers of its ``agent_pos``."""
-        if "agent_pos" not in observation:
+        told = observation.get("agent_pos")
+        if told is None or np.ndim(told) != 1 or len(told) < len(self.low):
             raise ValueError(
-                f"observation: got {', '.join(observation)}, expected agent_pos, where the hand is; waypoints begin "
-                "there"
+                f"observation: got {', '.join(observation)}, expected agent_pos ({len(self.low)} numbers or more): "
+                "where the hand is, from where waypoints begin"
             )
-        return tuple(np.asarray(observation["agent_pos"], np.float64)[: len(self.low)].tolist())
+        return tuple(np.asarray(told, np.float64)[: len(self.low)].tolist())
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class Waypoints(Space):
     """Like :class:`Space`, but a knot is a point to be at when its block ends, and the action's other numbers.
 
     A point is reached in equal steps, or as nearly as the bounds of a step allow; the next block begins from where
-    that leads. Knots of -1 and 1 are the ends of the workspace.
+    that leads. Knots of -1 and 1 are the ends of the workspace. It is the commands that pass the points: a hand that
+    something has stopped lags behind them, and a plan that begins where such a hand is comes out as much short.
 
     Attributes:
         workspace: where the points are.

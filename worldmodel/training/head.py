@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from worldmodel.backends.running import usual_device
 from worldmodel.heads import HeadNetwork, LearnedHead
 from worldmodel.storage import EpisodeStore
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, prepare_folder
+from worldmodel.truth import Truth
 
-HELD_OUT = 0.1  # of the clips, at least one, by which the head is judged
+HELD_OUT = 0.1  # of the scenes, at least one, by which the head is judged
 LOG_STEPS = 50
 
 
@@ -46,6 +48,8 @@ class HeadSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1; give one")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise ValueError(f"seed: got {self.seed!r}, expected a whole number of at least 0; give one")
         if not 0.0 < self.learning_rate < float("inf") or not 0.0 <= self.noise < float("inf"):
             raise ValueError(
                 f"learning_rate, noise: got {self.learning_rate}, {self.noise}, expected above 0, and 0 or above"
@@ -54,23 +58,35 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures and what is to be read of them.
+    """Pictures of N clips and what is to be read of them.
 
     Attributes:
         video: (N, T, H, W, 3) uint8, without the first frames of the clips, in which nothing has been done yet.
         values: (N, T) float64.
+        seeds: (N,) of the scenes, which several policies may have played.
         unit: of the values.
         kind: of :data:`worldmodel.heads.KINDS`.
     """
 
     video: np.ndarray
     values: np.ndarray
+    seeds: np.ndarray
     unit: str
     kind: str
 
+    def frames(self, clips: np.ndarray) -> np.ndarray:
+        """Indices of the frames of clips in those of all."""
+        length = self.values.shape[1]
+        found: np.ndarray = (clips[:, None] * length + np.arange(length)).ravel()
+        return found
+
 
 def train_head(
-    data: Path, signal: str, out: Path, settings: HeadSettings = HeadSettings(), device: str | None = None
+    data: Path,
+    signal: str,
+    out: Path,
+    settings: HeadSettings = HeadSettings(),  # frozen
+    device: str | None = None,
 ) -> LearnedHead:
     """Train a head on a store written by ``worldmodel collect``, save it in ``out`` and return it; resumes from there.
 
@@ -82,23 +98,27 @@ def train_head(
         device: torch device; a CUDA device if there is one, by default.
 
     Raises:
-        ValueError: the clips have no such signal, it is always the same, there is one clip alone, or ``out`` holds
-            something else.
+        ValueError: the clips have no such signal, it is not finite or always the same, all clips are of one scene, or
+            ``out`` holds something else.
     """
     device = device or usual_device()
-    labelled = read_labelled(data, signal)
-    train, held_out = _parts(labelled, settings.seed)
-    prepare_folder(out, "head.csv")
-    mean, scale = (0.0, 1.0)
-    if labelled.kind == "number":
-        mean, scale = float(train.values.mean()), float(train.values.std())
     torch.manual_seed(settings.seed)
     network = HeadNetwork().to(device)
-    _train(network, train, mean, scale, out, settings, device)
-    head = LearnedHead(
-        network.eval(), signal, labelled.unit, labelled.kind, mean, scale, _image_size(labelled), float("nan")
-    )
-    head = dataclasses.replace(head, held_out=agreement(head, held_out))
+    clips = read_labelled(data, signal)
+    train, held_out = parts(clips.seeds, settings.seed)
+    _check_varies(signal, clips.values[train])
+    mean, scale = (0.0, 1.0)
+    if clips.kind == "number":
+        mean, scale = float(clips.values[train].mean()), float(clips.values[train].std())
+    prepare_folder(out, "head.csv")
+    described = {
+        **dataclasses.asdict(settings),
+        "signal": [signal, clips.unit, clips.kind, hashlib.sha256(clips.values.tobytes()).hexdigest()],
+        "data": fingerprint(clips.video),
+    }
+    _train(network, clips, train, (mean, scale), out, settings, described)
+    head = LearnedHead(network.eval(), signal, clips.unit, clips.kind, mean, scale, _image_size(clips), None)
+    head = dataclasses.replace(head, held_out=agreement(head, clips, held_out))
     head.save(out)
     return head
 
@@ -107,67 +127,77 @@ def read_labelled(data: Path, signal: str) -> Labelled:
     """Every clip's pictures and its signal, or a refusal of what cannot be learned."""
     store = EpisodeStore.open(data, "truth")
     keys = store.keys()
-    if len(keys) < 2:
-        raise ValueError(f"data: got {len(keys)} clips in {data}, expected some to train on and one to judge by")
-    video: list[np.ndarray] = []
-    values: list[np.ndarray] = []
-    for key in tqdm(keys, desc=f"reading {signal}", unit="episode", disable=None):
+    if not keys:
+        raise ValueError(f"data: got no clip in {data}, expected some; run worldmodel collect")
+    first = store.read_truth(keys[0])
+    _check_signal(signal, first)
+    video = np.empty((len(keys), len(first) - 1, *first.video.shape[1:]), np.uint8)
+    values = np.empty(video.shape[:2], first.signals[signal].dtype)
+    for row, key in enumerate(tqdm(keys, desc=f"reading {signal}", unit="episode", disable=None)):
         truth = store.read_truth(key)
-        if signal not in truth.signals or truth.signals[signal].ndim != 1:
-            known = [name for name, value in truth.signals.items() if value.ndim == 1]
+        _check_signal(signal, truth)
+        if truth.video[1:].shape != video[row].shape:
+            raise ValueError(f"data: got clips of {len(first)} and {len(truth)} frames, expected as many in all")
+        video[row], values[row] = truth.video[1:], truth.signals[signal][1:]
+        if not np.isfinite(values[row]).all():
+            frame = int(np.argmin(np.isfinite(values[row]))) + 1
             raise ValueError(
-                f"signal: got {signal!r}, expected one that clips have, {', '.join(known) or 'none'}; choose another"
+                f"signal: got {signal} = {values[row, frame - 1]} in frame {frame} of clip {key}, expected finite "
+                "numbers; leave such clips out"
             )
-        if video and truth.video[1:].shape != video[0].shape:
-            raise ValueError(f"data: got clips of {len(video[0]) + 1} and {len(truth)} frames, expected as many in all")
-        video.append(truth.video[1:])
-        values.append(truth.signals[signal][1:])
-    stacked = np.stack(values)
-    if (stacked == stacked.flat[0]).all():
-        raise ValueError(f"signal: got {signal} = {stacked.flat[0]} in every frame, expected it to vary; record others")
-    kind = "yes or no" if stacked.dtype.kind == "b" else "number"
-    return Labelled(np.stack(video), stacked.astype(np.float64), truth.units[signal], kind)
+    seeds = np.array([store.attributes(key)["seed"] for key in keys])
+    kind = "yes or no" if values.dtype.kind == "b" else "number"
+    return Labelled(video, values.astype(np.float64), seeds, first.units[signal], kind)
 
 
-def agreement(head: LearnedHead, clips: Labelled) -> float:
-    """Correlation of numbers, or balanced accuracy of yes and no; nan where the clips do not vary."""
-    read, true = head.values(clips.video).ravel(), clips.values.ravel()
+def parts(seeds: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the clips to train on, and of those of other scenes, by which the head is judged.
+
+    Raises:
+        ValueError: all clips are of one scene.
+    """
+    scenes = np.unique(seeds)
+    if len(scenes) < 2:
+        raise ValueError("data: got clips of one scene, expected some to train on and others to judge by; record more")
+    chosen = np.random.default_rng(seed).permutation(scenes)[: max(1, round(HELD_OUT * len(scenes)))]
+    held_out = np.isin(seeds, chosen)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def agreement(head: LearnedHead, clips: Labelled, rows: np.ndarray | None = None) -> float | None:
+    """Correlation of numbers, or balanced accuracy of yes and no, of some clips or all; None where they do not vary."""
+    rows = np.arange(len(clips.video)) if rows is None else rows
+    read, true = head.values(clips.video[rows]).ravel(), clips.values[rows].ravel()
     if (true == true[0]).all():
-        return float("nan")
+        return None
     if clips.kind == "number":
         return float(np.corrcoef(read, true)[0, 1])
     yes = true > 0.5
     return float(((read[yes] > 0.5).mean() + (read[~yes] <= 0.5).mean()) / 2.0)
 
 
-def _parts(labelled: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    """Clips to train on, and whole other clips."""
-    order = np.random.default_rng(seed).permutation(len(labelled.video))
-    count = max(1, round(HELD_OUT * len(order)))
-    chosen = np.sort(order[count:]), np.sort(order[:count])
-    first, second = (
-        dataclasses.replace(labelled, video=labelled.video[rows], values=labelled.values[rows]) for rows in chosen
-    )
-    return first, second
-
-
 def _train(
-    network: HeadNetwork, clips: Labelled, mean: float, scale: float, out: Path, settings: HeadSettings, device: str
+    network: HeadNetwork,
+    clips: Labelled,
+    train: np.ndarray,
+    standard: tuple[float, float],
+    out: Path,
+    settings: HeadSettings,
+    described: dict[str, Any],
 ) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate)
-    described = {**dataclasses.asdict(settings), "data": fingerprint(clips.video, clips.values)}
     run = TrainingRun(out, "head", described, settings.steps, {"network": network, "optimizer": optimizer})
-    targets = (clips.values.ravel() - mean) / (scale or 1.0)
-    pictures = clips.video.reshape(-1, *clips.video.shape[2:])
-    groups = [np.arange(len(targets))]
+    targets = (clips.values.ravel() - standard[0]) / standard[1]
+    pictures, frames = clips.video.reshape(-1, *clips.video.shape[2:]), clips.frames(train)
+    groups = [frames]
     if clips.kind == "yes or no":
-        groups = [group for group in (np.flatnonzero(targets > 0.5), np.flatnonzero(targets <= 0.5)) if len(group)]
+        groups = [frames[targets[frames] > 0.5], frames[targets[frames] <= 0.5]]
+    device = next(network.parameters()).device
     recent = []
     for step in run.steps():
         x, y = _batch(pictures, targets, groups, settings, step)
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine_schedule(
-            step, settings.warmup_steps, settings.steps
-        )
+        rate = settings.learning_rate * cosine_schedule(step, settings.warmup_steps, settings.steps)
+        optimizer.param_groups[0]["lr"] = rate
         loss = _loss(network(x.to(device)), y.to(device), clips.kind)
         optimizer.zero_grad()
         loss.backward()
@@ -195,6 +225,23 @@ def _loss(read: Tensor, target: Tensor, kind: str) -> Tensor:
     return nn.functional.smooth_l1_loss(read, target)
 
 
-def _image_size(labelled: Labelled) -> tuple[int, int]:
-    shape: Any = labelled.video.shape
-    return int(shape[2]), int(shape[3])
+def _check_signal(signal: str, truth: Truth) -> None:
+    if signal not in truth.signals or truth.signals[signal].ndim != 1:
+        known = [name for name, value in truth.signals.items() if value.ndim == 1]
+        raise ValueError(
+            f"signal: got {signal!r}, expected one that clips have, {', '.join(known) or 'none'}; choose another"
+        )
+    if len(truth) < 2:
+        raise ValueError(f"data: got clips of {len(truth)} frame, expected at least 2; record longer ones")
+
+
+def _check_varies(signal: str, values: np.ndarray) -> None:
+    if (values == values.flat[0]).all():
+        raise ValueError(
+            f"signal: got {signal} = {values.flat[0]:g} in every frame that is trained on, expected it to vary; record "
+            "other clips"
+        )
+
+
+def _image_size(clips: Labelled) -> tuple[int, int]:
+    return int(clips.video.shape[2]), int(clips.video.shape[3])

@@ -23,6 +23,7 @@ from worldmodel.training.whole_clip import encode_clip
 
 SHARD = 500  # clips in a file; an interrupted run loses at most one
 BATCH, GPU_BATCH = 10, 50  # clips that are encoded together
+RARE = 0.1  # share of successes or failures below which they do not make half of what is drawn
 
 
 Encode = Callable[[np.ndarray], np.ndarray]  # clips (B, T, H, W, 3) uint8 -> latents (B, C, T', H', W') float16
@@ -143,7 +144,7 @@ def as_windows(
     """All stretches, their actions as numbers of the domains that know them.
 
     Each environment is drawn as often as another, or ``often[env]`` times as often; of its windows, those of clips that
-    succeed together as often as those of clips that fail.
+    succeed together as often as those of clips that fail, unless one kind is less than a tenth.
     """
     actions = []
     for each in stretches:
@@ -166,21 +167,28 @@ def as_windows(
 def _chances(stretches: Sequence[Stretch], often: Mapping[str, float]) -> np.ndarray:
     """How often each window is to be drawn, up to a factor."""
     sizes: Counter[str] = Counter()
-    ends: Counter[tuple[str, bool]] = Counter()  # windows of clips that succeed, and of those that fail
+    known: Counter[str] = Counter()  # windows of clips of which it is known how they end
+    good: Counter[str] = Counter()
     for each in stretches:
         sizes[each.env] += len(each.video)
         if each.success is not None:
-            good = int(each.success.sum())
-            ends[each.env, True] += good
-            ends[each.env, False] += len(each.success) - good
+            known[each.env] += len(each.success)
+            good[each.env] += int(each.success.sum())
     parts = []
     for each in stretches:
         chance = np.full(len(each.video), often.get(each.env, 1.0) / sizes[each.env])
-        good, bad = ends[each.env, True], ends[each.env, False]
-        if each.success is not None and good and bad:
-            chance *= (good + bad) / 2.0 / np.where(each.success, good, bad)
+        if each.success is not None and 0 < good[each.env] < known[each.env]:
+            rate = good[each.env] / known[each.env]
+            succeeding, failing = _evened(rate), _evened(1.0 - rate)
+            total = rate * succeeding + (1.0 - rate) * failing
+            chance *= np.where(each.success, succeeding, failing) / total
         parts.append(chance)
     return np.concatenate(parts)
+
+
+def _evened(rate: float) -> float:
+    """Weight of windows that are a share ``rate`` of all, by which they make half of what is drawn; rarer ones less."""
+    return 0.5 / max(rate, RARE)
 
 
 def pooled(focus: np.ndarray, size: Sequence[int]) -> np.ndarray:
