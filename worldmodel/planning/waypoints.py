@@ -1,8 +1,8 @@
 """Plans of a hand as points that it passes, in place of displacements held for a while.
 
-A displacement at random, held for a quarter of a second, carries a hand a decimetre away, and a walk of such steps slams
-what is in its way: few of them are worth imagining. Points in a box around the task are, and each candidate moves straight
-from one to the next, as scripted and learned policies do.
+A displacement at random, held for a quarter of a second, carries a hand a decimetre away, and a walk of such steps
+slams what is in its way: few of them are worth imagining. Points in a box around the task are, and each candidate moves
+straight from one to the next, as scripted and learned policies do.
 """
 
 from __future__ import annotations
