@@ -15,9 +15,8 @@ import numpy as np
 
 from worldmodel.envs.family import Policy, PolicyMaker
 from worldmodel.envs.fetch import FINGER_DEPTH, FINGER_THICKNESS, MAX_OPENING, MAX_STEP, PALM_HEIGHT, TABLE_HEIGHT
-from worldmodel.envs.grasp_scene import GraspScene
+from worldmodel.envs.grasp_scene import CLEARANCE, LOWEST_GRIP, GraspScene
 
-CLEARANCE = 0.004  # m, between finger tips and table and between palm and item in a grasp
 GRAVITY = 9.81  # m/s^2
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -97,7 +96,7 @@ def _moves(scene: GraspScene, grip: Grip, jitter: np.ndarray) -> list[Move]:
 def _lowest(scene: GraspScene) -> float:
     """Height in metres below which the finger tips would meet the table or the palm the item."""
     palm = TABLE_HEIGHT + 2.0 * scene.half_height - PALM_HEIGHT + CLEARANCE
-    return max(TABLE_HEIGHT + FINGER_DEPTH + CLEARANCE, palm)
+    return max(LOWEST_GRIP, palm)
 
 
 def _over(scene: GraspScene) -> float:

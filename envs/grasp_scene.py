@@ -15,7 +15,8 @@ from worldmodel.envs.fetch import FINGER_DEPTH, MAX_GRIP_FORCE, REACH_HIGH, REAC
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
 CENTRE = (1.34, 0.75)  # m, x and y of the middle of the picture's table
-LOWEST_GRIP = TABLE_HEIGHT + FINGER_DEPTH + 0.004  # m, height of the grip point with the finger tips above the table
+CLEARANCE = 0.004  # m, between finger tips and table and between palm and item in a grasp
+LOWEST_GRIP = TABLE_HEIGHT + FINGER_DEPTH + CLEARANCE  # m, height of the grip point in such a grasp of a flat item
 BESIDE, ABOVE = 0.08, 0.14  # m, of a workspace
 
 _SINK = 1e-5  # m, by which an item at rest presses into the table

@@ -163,7 +163,7 @@ def _read(folder: Path) -> ClipSet:
     env = str(store.settings.get("env", folder.name))
     seeds, options = (first["seed"], last["seed"]), dict(store.settings.get("options", {}))
     view, success = shared_view(View.of_clip(each) for each in told), None
-    if spec is not None and all("success" in (each.get("outcome") or {}) for each in told):
+    if spec is not None and all("success" in each["outcome"] for each in told):
         success = np.array([bool(each["outcome"]["success"]) for each in told])
     return ClipSet(folder.name, env, first["fps"], video, focus, actions, spec, seeds, options, view, success)
 

@@ -44,12 +44,10 @@ class HeadSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "warmup_steps"):
+        for name, least in (("steps", 1), ("batch", 1), ("warmup_steps", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1; give one")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
-            raise ValueError(f"seed: got {self.seed!r}, expected a whole number of at least 0; give one")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least {least}; give one")
         if not 0.0 < self.learning_rate < float("inf") or not 0.0 <= self.noise < float("inf"):
             raise ValueError(
                 f"learning_rate, noise: got {self.learning_rate}, {self.noise}, expected above 0, and 0 or above"
