@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.envs.imagined_readout import Reading
 from worldmodel.envs.imagined_starts import Start
 
@@ -142,8 +143,7 @@ def fork(episode: Episode, n: int) -> list[Episode]:
     Raises:
         ValueError: ``n`` is no whole number of at least 1.
     """
-    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; say how many continuations")
+    check_count("n", n, "say how many continuations")
     ways = [(*episode.fork, (index, episode.chunk)) for index in range(1, n)]
     return [episode, *(dataclasses.replace(episode, fork=way) for way in ways)]
 

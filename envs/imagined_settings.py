@@ -10,6 +10,7 @@ import numpy as np
 
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.domains import matched
+from worldmodel.counts import check_count
 from worldmodel.envs.imagined_dream import Chunk, Dreamer, Episode, Reward
 from worldmodel.envs.imagined_starts import EnvStarts, Starts
 
@@ -137,8 +138,7 @@ def _check(
     starts: Any, horizon: Any, functions: dict[str, Reward | None], render_mode: str | None, options: dict[str, Any]
 ) -> None:
     """Refuse what needs no model to be seen as wrong."""
-    if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or horizon < 1:
-        raise ValueError(f"horizon: got {horizon!r}, expected a whole number of frames of at least 1; give one")
+    check_count("horizon", horizon, "it counts frames")
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
     if options and not isinstance(starts, str):

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from worldmodel.counts import check_count
 from worldmodel.envs.imagined_dream import Episode, Reward, check_episode
 from worldmodel.envs.imagined_settings import Imagining, info_of
 from worldmodel.envs.imagined_starts import Starts
@@ -49,8 +50,7 @@ class ImaginedVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **options: Any,
     ) -> None:
-        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs: got {num_envs!r}, expected a whole number of at least 1; give one")
+        check_count("num_envs", num_envs)
         modes = [mode.value for mode in AutoresetMode]
         if autoreset_mode not in (*AutoresetMode, *modes):
             raise ValueError(f"autoreset_mode: got {autoreset_mode!r}, expected one of {', '.join(modes)}; choose one")

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
 from worldmodel.actions import repeated
+from worldmodel.counts import check_count
 from worldmodel.envs.imagined import ImaginedEnv
 from worldmodel.envs.imagined_dream import Chunk, Episode, fork
 from worldmodel.envs.imagined_settings import info_of
@@ -126,8 +127,7 @@ class ChunkActions(gym.Wrapper):
         space = env.action_space
         if not isinstance(space, gym.spaces.Box) or space.shape is None or len(space.shape) != 1:
             raise ValueError(f"env: got the action space {space}, expected a box (A,); wrap another environment")
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; give one")
+        check_count("n", n)
         self.n = n
         low, high = np.tile(space.low, (n, 1)), np.tile(space.high, (n, 1))
         self.action_space = gym.spaces.Box(low, high, dtype=space.low.dtype.type)

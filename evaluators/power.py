@@ -11,6 +11,7 @@ from math import isfinite, sqrt
 import numpy as np
 from scipy.stats import binom, nct, t
 
+from worldmodel.counts import check_count
 from worldmodel.evaluators.intervals import Z95
 
 MOST_SCENES = 2**20
@@ -48,8 +49,7 @@ def mcnemar_power(*, scenes: int, only_a: float, only_b: float, alpha: float = 0
         alpha: two-sided level.
     """
     _check_share("alpha", alpha)
-    if scenes < 1:
-        raise ValueError(f"scenes: got {scenes}, expected at least 1; count scenes")
+    check_count("scenes", scenes)
     _check_discordant(only_a, only_b)
     discordant = np.arange(scenes + 1)
     # The largest count of the rarer kind that is still significant, -1 where none is.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
+from worldmodel.counts import check_count
 from worldmodel.evaluators.checks import check_values
 from worldmodel.evaluators.intervals import BLOCK, Z95, Interval
 
@@ -66,8 +67,7 @@ def agreement_over_starts(
     s, r = _check_successes("predicted", predicted), _check_successes("reference", reference)
     if s.shape != r.shape:
         raise ValueError(f"reference: got shape {r.shape}, expected {s.shape} as in predicted; play the same episodes")
-    if draws < 1:
-        raise ValueError(f"draws: got {draws}, expected at least 1; {DRAWS} are usual")
+    check_count("draws", draws, f"{DRAWS} are usual")
     starts = s.shape[1]
     times = np.concatenate([np.ones((1, starts)), rng.multinomial(starts, np.full(starts, 1 / starts), size=draws)])
     rates_s, rates_r = times @ s.T / starts, times @ r.T / starts  # (1 + draws, n), the estimate's own first

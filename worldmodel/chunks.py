@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.backends.protocol import Backend
+from worldmodel.counts import check_count
 from worldmodel.handover import Handover
 from worldmodel.noise import KeyedNoise
 from worldmodel.rollout import Rollout
@@ -198,8 +199,7 @@ def count_chunks(horizon: int, first: int, later: int, tail: str) -> int:
     """
     if tail not in TAILS:
         raise ValueError(f"tail: got {tail!r}, expected one of {', '.join(TAILS)}; choose one")
-    if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or horizon < 1:
-        raise ValueError(f"horizon: got {horizon!r}, expected a whole number of frames of at least 1; give one")
+    check_count("horizon", horizon, "it counts frames")
     chunks = 1 + max(0, -(-(int(horizon) - first) // later))
     whole = first + (chunks - 1) * later
     if horizon != whole and tail == "refuse":

@@ -23,12 +23,12 @@ class Handover:
     Attributes:
         name: in ``HANDOVERS``.
         latents: latent frames given to the next chunk.
-        encode: whether they are made from the last frames; otherwise they are the last latents.
+        encoded: how many of them, from the first, are made from the last frames; the others are the last latents.
     """
 
     name: str
     latents: int
-    encode: bool
+    encoded: int
 
     def frames(self, backend: Backend) -> int:
         """Frames that the given latents stand for."""
@@ -36,9 +36,13 @@ class Handover:
 
     def given(self, backend: Backend, state: State) -> Tensor:
         """Clean latents (B, C, k, H', W') with which the next chunk begins."""
-        if self.encode or state.latents is None:
+        if state.latents is None or self.encoded == self.latents:
             return backend.encode(state.frames)
-        return torch.from_numpy(state.latents).to(backend.device)
+        kept = torch.from_numpy(state.latents[:, :, self.encoded :]).to(backend.device)
+        if not self.encoded:
+            return kept
+        begun = 1 + (self.encoded - 1) * backend.frames_per_latent
+        return torch.cat([backend.encode(state.frames[:, :begun]), kept], dim=2)
 
     def keep(self, backend: Backend, video: np.ndarray, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of a finished chunk (B, T, H, W, 3), (B, C, T', H', W'), the frames and latents that the next one needs."""
@@ -46,9 +50,16 @@ class Handover:
 
 
 # One frame, as NVIDIA's action-conditioned script hands it over; the last latent, never decoded, which for the
-# next chunk stands for one frame; five frames, from which motion can be seen.
+# next chunk stands for one frame; five frames, from which motion can be seen; the same five, the first as a picture and
+# the others as their latent, which stands where it stood in its own chunk: behind a first frame, for four.
 HANDOVERS = {
-    each.name: each for each in (Handover("frame", 1, True), Handover("latent", 1, False), Handover("frames", 2, True))
+    each.name: each
+    for each in (
+        Handover("frame", 1, encoded=1),
+        Handover("latent", 1, encoded=0),
+        Handover("frames", 2, encoded=2),
+        Handover("mixed", 2, encoded=1),
+    )
 }
 
 

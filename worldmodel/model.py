@@ -22,6 +22,7 @@ from worldmodel.backends.licences import Guardrails
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.running import Running, usual_device
 from worldmodel.chunks import Settings, count_chunks, imagine_chunk
+from worldmodel.counts import check_count
 from worldmodel.frames import check_frames
 from worldmodel.handover import as_handover
 from worldmodel.noise import check_seeds
@@ -137,7 +138,8 @@ class WorldModel:
             horizon: frames to imagine after the given ones; as many as actions, or one chunk, if None.
             tail: what to do with a horizon that is no whole number of chunks: "refuse", or "cut", which imagines
                 the last chunk whole, its last action repeated, and drops the frames beyond.
-            handover: what each chunk gives to the next, see :mod:`worldmodel.handover`: "frame", "frames" or "latent".
+            handover: what each chunk gives to the next, see :mod:`worldmodel.handover`: "frame", "frames", "latent" or
+                "mixed".
             stop: ends a rollout that has left what the model knows; ``Rollout.ends`` says where.
             steps: sampling steps; the model's default if None.
             solver: name of a solver in ``worldmodel.sampling.SOLVERS``, with settings as in ``sde:eta=0.5``.
@@ -416,5 +418,4 @@ class WorldModel:
 
 def check_batch_size(batch_size: int) -> None:
     """Refuse a batch size that is no whole number of at least 1."""
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, expected a whole number of at least 1; 32 suits a CPU")
+    check_count("batch_size", batch_size, "32 suits a CPU")

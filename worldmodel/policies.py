@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from worldmodel.counts import check_count
+
 
 class Policy(Protocol):
     """Actions of what is seen."""
@@ -132,9 +134,8 @@ class _Record:
 
 
 def _check_execute(execute: int | None) -> None:
-    whole = isinstance(execute, int | np.integer) and not isinstance(execute, bool)
-    if execute is not None and not (whole and execute >= 1):
-        raise ValueError(f"execute: got {execute!r}, expected a whole number of at least 1; None takes all actions")
+    if execute is not None:
+        check_count("execute", execute, "None takes all actions")
 
 
 def checked_actions(actions: Any, space: Any, chunked: bool) -> np.ndarray:

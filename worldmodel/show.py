@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from worldmodel.counts import check_count
 from worldmodel.storage import EpisodeStore, StoreError
 from worldmodel.storage.export import write_mp4, write_png
 
@@ -55,8 +56,7 @@ def show(
     """
     out = path.with_name(path.resolve().name + ".png") if out is None else out
     for name, value in (("episodes", episodes), ("columns", columns), ("across", across)):
-        if value < 1:
-            raise ValueError(f"{name}: got {value}, expected at least 1; give a larger number")
+        check_count(name, value)
     if out.suffix.lower() not in (".png", ".mp4"):
         raise ValueError(f"out: got {str(out)!r}, expected a name that ends in .png or .mp4; rename it")
     store = EpisodeStore.open(path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.noise import Lineage
 
 
@@ -56,8 +57,7 @@ class State:
         Raises:
             ValueError: ``n`` is no whole number of at least 1, or a sample has ended.
         """
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; say how many continuations")
+        check_count("n", n, "say how many continuations")
         if self.ended.any():
             raise ValueError(
                 f"state: got samples {np.nonzero(self.ended)[0].tolist()}, which have ended, expected running ones; "

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from worldmodel.commands.arguments import Plan, parse_options, parse_rows, refinement
+from worldmodel.counts import check_count
 
 
 def demo(
@@ -215,8 +216,7 @@ def doctor(
         raise SystemExit(run())
     if out.suffix.lower() != ".png":
         raise ValueError(f"out: got {str(out)!r}, expected a name that ends in .png; rename it")
-    if scenes < 1:
-        raise ValueError(f"scenes: got {scenes}, expected at least 1; give more")
+    check_count("scenes", scenes)
     import worldmodel
     from worldmodel.sweep import action_sweep, draw_sweep, find_envs, sweep_lines, unseen, wrong_ways
 

@@ -195,7 +195,7 @@ def rollout(
     temperature: float = 0.5,
     horizon: int | None = None,
     tail: Literal["refuse", "cut"] = "refuse",
-    handover: Literal["frame", "frames", "latent"] = "frame",
+    handover: Literal["frame", "frames", "latent", "mixed"] = "frame",
     stop_limit: float | None = None,
     told: bool = True,
     any_camera: bool = False,
@@ -223,7 +223,8 @@ def rollout(
         horizon: frames to imagine, chunk after chunk; one chunk if not given. The clips must be one frame longer.
         tail: cut imagines a last chunk that the horizon does not fill whole, its last action repeated, and drops what
             is beyond.
-        handover: what a chunk gives to the next: its last frame, its last five frames, or its last latent.
+        handover: what a chunk gives to the next: its last frame, its last five frames, its last latent, or of the five
+            the first as a picture and the others as their latent.
         stop_limit: self-disagreement in latent units with which a rollout ends; inf only measures it.
         told: tell a model that takes actions those of the clips, where they have any.
         any_camera: take clips from another camera than those of the model's training, which are refused otherwise.

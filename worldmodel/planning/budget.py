@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
+from worldmodel.counts import check_count
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,8 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.evaluations, int | np.integer) and not isinstance(self.evaluations, bool)
-        if self.evaluations is not None and not (whole and self.evaluations >= 1):
-            raise ValueError(
-                f"evaluations: got {self.evaluations!r}, expected a whole number of at least 1; None is no limit"
-            )
+        if self.evaluations is not None:
+            check_count("evaluations", self.evaluations, "None is no limit")
         if self.seconds is not None and not (isinstance(self.seconds, int | float) and self.seconds > 0):
             raise ValueError(f"seconds: got {self.seconds!r}, expected a number above 0; None is no limit")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.planning.budget import Budget
 from worldmodel.planning.dynamics import Dynamics
 from worldmodel.planning.planner import Planner, Search
@@ -83,14 +84,9 @@ class PlanningPolicy:
         progress: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        for name, value, least in (
-            ("horizon", horizon, 1),
-            ("execute", execute, 1),
-            ("block", block, 1),
-            ("seed", seed, 0),
-        ):
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least {least}; give one")
+        for name, value in (("horizon", horizon), ("execute", execute), ("block", block)):
+            check_count(name, value)
+        check_count("seed", seed, least=0)
         check_batch_size(batch_size)
         if not 1 <= execute <= horizon or execute % block or horizon % block:
             raise ValueError(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worldmodel.counts import check_count
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -23,9 +25,7 @@ class Draws:
 
     def __post_init__(self) -> None:
         for name in ("seed", "step", "iteration"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 0; give one")
+            check_count(name, getattr(self, name), least=0)
 
     def __call__(self, count: int, shape: tuple[int, int], beta: float = 0.0) -> np.ndarray:
         """Noise (count, M, A) of unit variance whose spectrum along M falls as f^-beta; 0 is white."""

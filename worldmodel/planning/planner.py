@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.planning.draws import Draws
 from worldmodel.planning.space import Space
 
@@ -80,9 +81,8 @@ def fitted(state: Search, chosen: np.ndarray, momentum: float) -> Search:
 
 def check_counts(candidates: int, iterations: int, std: float) -> None:
     """Refuse a planner that would try nothing."""
-    for name, value in (("candidates", candidates), ("iterations", iterations)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1; give one")
+    check_count("candidates", candidates)
+    check_count("iterations", iterations)
     if not 0.0 < std < np.inf:
         raise ValueError(f"std: got {std!r}, expected a number above 0, 1 being half of the range; give one")
 

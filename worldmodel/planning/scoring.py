@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.planning.dynamics import Dynamics, Futures
 from worldmodel.planning.objectives import Objective, check_objective, needs_of
 from worldmodel.planning.search import Judge, Judged, checked
@@ -57,12 +58,10 @@ class Scoring:
 
     def __post_init__(self) -> None:
         needs_of(self.objective)
-        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 1:
-            raise ValueError(f"samples: got {self.samples!r}, expected a whole number of at least 1; give one")
+        check_count("samples", self.samples)
         if self.risk not in RISKS:
             raise ValueError(f"risk: got {self.risk!r}, expected one of {', '.join(RISKS)}; choose one")
-        if not isinstance(self.refined, int) or isinstance(self.refined, bool) or self.refined < 0:
-            raise ValueError(f"refined: got {self.refined!r}, expected a whole number of at least 0; 0 refines none")
+        check_count("refined", self.refined, "0 refines none", least=0)
 
     def check(self, dynamics: Dynamics) -> None:
         """Refuse what a model cannot be asked, before it is asked."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
+from worldmodel.counts import check_count
 from worldmodel.planning.budget import Budget, Meter
 from worldmodel.planning.draws import Draws
 from worldmodel.planning.planner import Planner, Search, begin, elites
@@ -160,11 +161,8 @@ def search(
 
 def check_batch_size(batch_size: int | None) -> None:
     """Refuse batches of no candidates."""
-    whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
-    if batch_size is not None and not (whole and batch_size >= 1):
-        raise ValueError(
-            f"batch_size: got {batch_size!r}, expected a whole number of at least 1; None takes all of an iteration"
-        )
+    if batch_size is not None:
+        check_count("batch_size", batch_size, "None takes all of an iteration")
 
 
 def _judged(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.counts import check_count
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class Space:
 
     def __post_init__(self) -> None:
         for name in ("horizon", "block"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least 1; give one")
+            check_count(name, getattr(self, name))
         if self.horizon % self.block:
             raise ValueError(
                 f"block: got {self.block} for a horizon of {self.horizon} actions, expected a divisor; change either"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from worldmodel.counts import check_count
 from worldmodel.sampling.plan import Levels, Planned, Visit
 from worldmodel.sampling.refine import PredictPerturb
 from worldmodel.sampling.schedules import check_sigmas
@@ -43,8 +44,7 @@ def budget(
     Raises:
         ValueError: no number of steps or iterations fits.
     """
-    if not isinstance(nfe, int) or isinstance(nfe, bool) or nfe < 1:
-        raise ValueError(f"nfe: got {nfe!r}, expected a whole number of at least 1; it counts model evaluations")
+    check_count("nfe", nfe, "it counts model evaluations")
     if refine is not None and not isinstance(refine, PredictPerturb):
         raise ValueError(f"refine: got {refine!r}, expected a PredictPerturb or None; for others see planned_nfe")
     if refine is not None and not (refine.plan or refine.steps):

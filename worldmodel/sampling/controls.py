@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.counts import check_count
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling.denoiser import CheckedDenoiser, Denoise
 from worldmodel.sampling.plan import Levels, Planned, Visit, is_number
@@ -214,8 +215,7 @@ def best_of_n(
         score: score(z) -> (B,) for samples z (B, C, ...), higher is better.
         seeds: (B,) seeds of the noise; 0, 1, ... if None.
     """
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n: got {n!r}, expected a whole number of at least 1; 4 is common")
+    check_count("n", n, "4 is common")
     seeds = range(len(like)) if seeds is None else seeds
     best, scores = like, torch.empty(len(like), 0, device=like.device)
     for candidate in range(n):

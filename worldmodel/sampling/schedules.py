@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from worldmodel.counts import check_count
+
 
 def flow_sigmas(steps: int, shift: float = 1.0) -> np.ndarray:
     """Noise levels (steps + 1,) from 1 to 0: shift s / (1 + (shift - 1) s) on a uniform grid s.
@@ -56,5 +58,4 @@ def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> list[float]:
 
 
 def _check_steps(steps: int) -> None:
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"steps: got {steps!r}, expected a whole number of at least 1; 20 is a good start")
+    check_count("steps", steps, "20 is a good start")

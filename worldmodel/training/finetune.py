@@ -32,6 +32,7 @@ from worldmodel.backends.checksum import CARD
 from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.domains import check_room, differences
 from worldmodel.backends.protocol import Backend
+from worldmodel.counts import check_count
 from worldmodel.model import load
 from worldmodel.training.card import circumstances, described_clips, write_tuned_card
 from worldmodel.training.clip_sets import ClipSet, cameras_of, domains_of, read_clip_sets, scenes_of
@@ -77,8 +78,7 @@ class FinetuneSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "levels", "warmup_steps", "stride"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1; give a larger number")
+            check_count(name, getattr(self, name))
         if self.batch % self.levels:
             raise ValueError(f"batch: got {self.batch}, expected a multiple of the {self.levels} levels; change one")
         if self.lora_rank < 0:

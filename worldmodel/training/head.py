@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from worldmodel.backends.running import usual_device
+from worldmodel.counts import check_count
 from worldmodel.heads import HeadNetwork, LearnedHead
 from worldmodel.storage import EpisodeStore
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, prepare_folder
@@ -45,9 +46,7 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("warmup_steps", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"{name}: got {value!r}, expected a whole number of at least {least}; give one")
+            check_count(name, getattr(self, name), least=least)
         if not 0.0 < self.learning_rate < float("inf") or not 0.0 <= self.noise < float("inf"):
             raise ValueError(
                 f"learning_rate, noise: got {self.learning_rate}, {self.noise}, expected above 0, and 0 or above"

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from worldmodel.backends.cosmos25_action_network import ACTIONS_PER_LATENT, ActionCosmosTransformer3DModel
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.backends.running import Running
+from worldmodel.counts import check_count
 from worldmodel.training.gradients import Gradients
 from worldmodel.training.latents import Windows
 from worldmodel.training.muon import muon_and_adam
@@ -71,8 +72,7 @@ class TransformerSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "warmup_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1; give a larger number")
+            check_count(name, getattr(self, name))
         if not 0.0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate: got {self.learning_rate}, expected above 0; 0.001 to 0.004 is usual")
 
