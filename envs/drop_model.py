@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from worldmodel.envs.drop_gripper import GRIPPER, gripper_xml, place_gripper, tune_gripper
-from worldmodel.envs.drop_scene import COLOURS, DENSITY, DropObject, DropScene, mass_of
+from worldmodel.envs.drop_scene import COLOURS, DENSITY, RESTITUTIONS, SCALES, DropObject, DropScene, mass_of
 from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents
 from worldmodel.envs.drop_stage import (
     CAMERA,
@@ -27,8 +27,6 @@ from worldmodel.envs.drop_stage import (
 
 CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
 RIGID_RESTITUTION = 0.5  # up to which contacts are nearly rigid
-RESTITUTIONS = (0.14, 0.9)  # above, the integrator adds energy
-SCALES = (0.1, 100.0)
 _OVERLAP = 1e-6  # m
 
 _STAGE = """

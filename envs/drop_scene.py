@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
-from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height
+from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, picture_coordinates
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, ends, expect
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -20,13 +22,25 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "cyan": (0.08, 0.68, 0.74),
 }
 DENSITY = 600.0  # kg/m^3
+RESTITUTIONS = (0.14, 0.9)  # above, the integrator adds energy
+SCALES = (0.1, 100.0)
 MAX_OBJECTS = 4
 RELEASES = ("none", "gripper")
+LIMITS = {
+    "radius": Limits(0.0, unit="m", above=True),
+    "clearance": Limits(0.0, unit="m"),
+    "sideways": Limits(unit="m"),
+    "depth": Limits(unit="m"),
+    "gravity": Limits(0.0, unit="m/s^2"),
+    "restitution": Limits(*RESTITUTIONS),
+    "friction": Limits(0.0),
+    "mass": Limits(0.0, unit="kg"),
+    "scale": Limits(*SCALES),
+}
 _ATTEMPTS = 5000  # to find places for all objects
 _FURTHER_OUT = 0.3  # m, by which further objects may stand to the sides of the range of the first
 _GAP = 0.01  # between two objects in the picture, as a slope seen from the camera
 
-Range = float | tuple[float, float]
 Point = tuple[float, float, float]
 
 
@@ -94,11 +108,11 @@ class DropSampler:
 
     shapes: tuple[str, ...] | str = SHAPES  # kinds of objects, or the name of a set of them
     colours: tuple[str, ...] = tuple(COLOURS)
-    radius: tuple[float, float] = (0.12, 0.19)  # m, of the sphere of about equal volume
+    radius: Range = (0.12, 0.19)  # m, of the sphere of about equal volume
     # m, of the lowest point: at least the first above what is beneath it, at most the second above the floor
-    clearance: tuple[float, float] = (0.15, 1.0)
-    sideways: tuple[float, float] = (-0.45, 0.45)  # m, along the image
-    depth: tuple[float, float] = (-0.2, 0.2)  # m, towards and away from the camera
+    clearance: Range = (0.15, 1.0)
+    sideways: Range = (-0.45, 0.45)  # m, along the image
+    depth: Range = (-0.2, 0.2)  # m, towards and away from the camera
     gravity: Range = 9.81
     restitution: Range = 0.47
     friction: Range = 0.7
@@ -110,36 +124,41 @@ class DropSampler:
     release: str = "none"
 
     def __post_init__(self) -> None:
-        def refuse(name: str, expected: str) -> None:
-            raise ValueError(f"{name}: got {getattr(self, name)!r}, expected {expected}; correct the option")
+        if isinstance(self.shapes, str):
+            sets = f"a tuple of kinds or one of the sets {', '.join(OBJECT_SETS)}"
+            expect(self.shapes in OBJECT_SETS, "shapes", repr(self.shapes), sets)
+        else:
+            object.__setattr__(self, "shapes", check_names("shapes", self.shapes, OBJECT_SETS["all"]))
+        object.__setattr__(self, "colours", check_names("colours", self.colours, tuple(COLOURS)))
+        few = isinstance(self.objects, (int, np.integer)) and 1 <= self.objects <= MAX_OBJECTS
+        expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
+        expect(self.support in SUPPORTS, "support", repr(self.support), f"one of {', '.join(SUPPORTS)}")
+        expect(self.release in RELEASES, "release", repr(self.release), f"one of {', '.join(RELEASES)}")
+        check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
+        self._check_view()
 
-        if isinstance(self.shapes, str) and self.shapes not in OBJECT_SETS:
-            refuse("shapes", f"a tuple of kinds or one of the sets {', '.join(OBJECT_SETS)}")
-        unknown = set(self._kinds) - set(OBJECT_SETS["all"])
-        if unknown or not self._kinds:
-            refuse("shapes", f"some of {', '.join(OBJECT_SETS['all'])}")
-        if not 1 <= self.objects <= MAX_OBJECTS:
-            refuse("objects", f"1 to {MAX_OBJECTS}")
-        if self.support not in SUPPORTS:
-            refuse("support", f"one of {', '.join(SUPPORTS)}")
-        if self.release not in RELEASES:
-            refuse("release", f"one of {', '.join(RELEASES)}")
+    def _check_view(self) -> None:
+        """Refuse places that the camera does not see."""
+        for x, y, z in itertools.product(ends(self.sideways), ends(self.depth), (0.0, ends(self.clearance)[1])):
+            seen = np.abs(picture_coordinates((x, y, z))).max() <= 1.0
+            got = f"{self.sideways}, {self.depth}, {self.clearance}, which allow ({x:g}, {y:g}, {z:g}) m"
+            expect(bool(seen), "sideways, depth, clearance", got, "places that the camera sees")
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
         default, _ = HEIGHTS[self.support]
-        height = _draw(default if self.support_height is None else self.support_height, rng)
-        first = self._object(rng, self.sideways, self.colours, height)
+        height = draw(default if self.support_height is None else self.support_height, default, rng)
+        first = self._object(rng, ends(self.sideways), self.colours, height)
         return DropScene(
             **{field.name: getattr(first, field.name) for field in dataclasses.fields(first)},
-            gravity=_draw(self.gravity, rng),
-            restitution=_draw(self.restitution, rng),
-            friction=_draw(self.friction, rng),
-            scale=_draw(self.scale, rng),
+            **{name: self._drawn(name, rng) for name in ("gravity", "restitution", "friction", "scale")},
             others=self._others(first, height, rng),
             support=self.support,
             support_height=height,
             release=self.release,
         )
+
+    def _drawn(self, name: str, rng: np.random.Generator) -> float:
+        return draw(getattr(self, name), type(self).__dataclass_fields__[name].default, rng)
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -150,20 +169,22 @@ class DropSampler:
     ) -> DropObject:
         kind = str(rng.choice(self._kinds))
         shape = UNSEEN.get(kind, kind)
-        size = draw_size(kind, rng.uniform(*self.radius), rng)
+        size = draw_size(kind, self._drawn("radius", rng), rng)
         quaternion = rng.normal(size=4)
         quaternion /= np.linalg.norm(quaternion)
         qw, qx, qy, qz = map(float, quaternion)
         half_width, _, lowest = half_extents(shape, size, (qw, qx, qy, qz))
-        x, y = rng.uniform(*sideways), rng.uniform(*self.depth)
-        least = clear_height(self.support, height, x, half_width) + self.clearance[0]
-        z = lowest + rng.uniform(least, max(least, self.clearance[1]))
-        colour, mass = str(rng.choice(colours)), _draw(self.mass, rng)
-        return DropObject(shape, size, colour, (float(x), float(y), float(z)), (qw, qx, qy, qz), mass)
+        x, y = float(rng.uniform(*sideways)), self._drawn("depth", rng)
+        gap, highest = ends(self.clearance)
+        least = clear_height(self.support, height, x, half_width) + gap
+        z = lowest + rng.uniform(least, max(least, highest))
+        colour, mass = str(rng.choice(colours)), self._drawn("mass", rng)
+        return DropObject(shape, size, colour, (x, y, float(z)), (qw, qx, qy, qz), mass)
 
     def _others(self, first: DropObject, height: float, rng: np.random.Generator) -> tuple[DropObject, ...]:
         """Further objects of other colours, apart in the picture from each other and from the gripper."""
-        sideways = (self.sideways[0] - _FURTHER_OUT, self.sideways[1] + _FURTHER_OUT)
+        least, most = ends(self.sideways)
+        sideways = (least - _FURTHER_OUT, most + _FURTHER_OUT)
         for attempt in range(_ATTEMPTS * (self.objects > 1)):
             if attempt % 100 == 0:  # the first few may stand so that there is no room left
                 placed, taken = [first], [_pictured(first, self.release == "gripper")]
@@ -182,10 +203,6 @@ class DropSampler:
             f"objects: got {self.objects}, expected fewer: there is no room for them in the picture; "
             "widen sideways and clearance or lower radius"
         )
-
-
-def _draw(value: Range, rng: np.random.Generator) -> float:
-    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
 
 
 def _pictured(thing: DropObject, held: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,8 @@ import math
 import mujoco
 import numpy as np
 
+from worldmodel.envs.views import in_square_picture
+
 CAMERA = "front"
 CAMERA_POSITION = (0.0, -3.1, 0.95)
 CAMERA_TILT = 0.1  # downward slope of the optical axis
@@ -56,13 +58,8 @@ def clear_height(support: str, height: float, x: float, half_width: float) -> fl
 
 def picture_coordinates(point: tuple[float, float, float]) -> tuple[float, float]:
     """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera."""
-    x, y, z = np.subtract(point, CAMERA_POSITION)
-    depth = (y - CAMERA_TILT * z) / math.hypot(1.0, CAMERA_TILT)
-    if depth <= 0.0:
-        return (math.nan, math.nan)
-    up = (CAMERA_TILT * y + z) / math.hypot(1.0, CAMERA_TILT)
-    edge = depth * math.tan(math.radians(CAMERA_FOVY / 2))
-    return (float(x / edge), float(up / edge))
+    right, away, above = np.subtract(point, CAMERA_POSITION)
+    return in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY)
 
 
 def support_xml(support: str) -> str:

@@ -28,6 +28,7 @@ Memory = dict[str, np.ndarray]  # (n, ...) each: constants of the scenes and run
 Signals = dict[str, np.ndarray]  # (n, ...) each: what is known at a frame
 Policy = Callable[[Mapping[str, Any]], Any]  # from the info of a frame to the next action
 PolicyMaker = Callable[[Any, np.random.Generator], Policy]  # from a scene
+SceneChange = Callable[[Any], Mapping[str, Any]]  # from a scene to fields of it that no first frame shows
 
 
 class Readings:
@@ -70,6 +71,7 @@ class Family(ABC):
     scene_type: ClassVar[type[Any]]  # a frozen dataclass of JSON values: all that decides a clip
     signals: ClassVar[Mapping[str, str]]  # what `measure` returns, with units
     policies: ClassVar[Mapping[str, PolicyMaker]]  # scripted, the default first
+    changes: ClassVar[Mapping[str, SceneChange]] = {}  # of policies that are to meet another physics
     camera: ClassVar[str] = "front"
     max_timestep: ClassVar[float] = 0.002  # s
     num_frames: ClassVar[int] = 17  # of a clip, by default
@@ -96,6 +98,11 @@ class Family(ABC):
         if name not in self.policies:
             raise ValueError(f"policy: got {name!r}, expected one of {', '.join(self.policies)}; choose one of them")
         return self.policies[name](scene, rng)
+
+    def attempted(self, choice: str | Policy | None, scene: Any) -> Any:
+        """The scene in which a policy is played: one by name that has ``changes`` of its own meets another physics."""
+        change = self.changes.get(choice) if isinstance(choice, str) else None
+        return scene if change is None else dataclasses.replace(scene, **change(scene))
 
     @property
     def objects(self) -> tuple[str, ...]:

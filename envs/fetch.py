@@ -23,6 +23,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from worldmodel.envs.views import in_square_picture
+
 TABLE_HEIGHT = 0.4  # m, of the table's top
 REACH_LOW = (1.15, 0.5, TABLE_HEIGHT)  # m, where the grip point may be sent
 REACH_HIGH = (1.5, 1.0, 0.72)  # m
@@ -35,6 +37,9 @@ PALM_HEIGHT = 0.052  # m, from the grip point up to the palm
 FINGER_SPEED = 0.2  # m/s, of each finger while it meets nothing
 
 CAMERA = "front"
+CAMERA_POSITION = (2.2, 0.75, 0.76)  # m
+CAMERA_TILT = 0.275  # downward slope of the optical axis
+CAMERA_FOVY = 23.0  # degrees
 TABLE = "table"  # geom
 PALM = "robot0:gripper_link"  # body and geom
 LEFT_FINGER = "robot0:l_gripper_finger_link"  # body and geom, at -y: left in the picture
@@ -64,6 +69,12 @@ _HALF = np.sqrt(0.5)
 _HIDDEN_GROUP = 4  # groups 0 to 2 are drawn
 _GREY, _DARK = (0.42, 0.43, 0.45, 1.0), (0.16, 0.16, 0.17, 1.0)
 _INVISIBLE = (0.0, 0.0, 0.0, 0.0)
+
+
+def picture_coordinates(point: tuple[float, ...]) -> tuple[float, float]:
+    """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera."""
+    away, right, above = CAMERA_POSITION[0] - point[0], point[1] - CAMERA_POSITION[1], point[2] - CAMERA_POSITION[2]
+    return in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY)
 
 
 def assets() -> Path:
@@ -248,7 +259,8 @@ def _set_light(spec: mujoco.MjSpec) -> None:
         specular=(0.0, 0.0, 0.0),
         castshadow=True,
     )
-    spec.worldbody.add_camera(name=CAMERA, pos=(2.2, 0.75, 0.76), xyaxes=(0.0, 1.0, 0.0, -0.275, 0.0, 1.0), fovy=23.0)
+    axes = (0.0, 1.0, 0.0, -CAMERA_TILT, 0.0, 1.0)
+    spec.worldbody.add_camera(name=CAMERA, pos=CAMERA_POSITION, xyaxes=axes, fovy=CAMERA_FOVY)
     head = spec.visual.headlight
     head.ambient, head.diffuse, head.specular = (0.42, 0.42, 0.42), (0.28, 0.28, 0.28), (0.0, 0.0, 0.0)
     spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 512, 4

@@ -48,7 +48,7 @@ class FloodTraversal(GraphTraversal):
     def check(self, scene: FloodScene) -> None:
         """Refuse what :class:`GraphTraversal` refuses, and water that does not flow."""
         super().check(scene)
-        expect(scene.flood_speed > 0.0, "flood_speed", scene.flood_speed, "m/s above 0")
+        expect(0.0 < scene.flood_speed < np.inf, "flood_speed", scene.flood_speed, "finite, m/s above 0")
 
     def build(self, scene: FloodScene) -> mujoco.MjSpec:
         """The painted graph, and water for every disc and both ends of every channel."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
 
 from worldmodel.envs.graphs import ChannelGraph, angle_between, direction, keeps_clear
-from worldmodel.envs.options import expect, least_and_most
+from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
 from worldmodel.geometry import ARC, ARENA, WALL, crosses
 
 TRIES = 200  # layouts drawn before a request is refused
+LIMITS = {
+    "channel_width": Limits(0.0, ARENA, "m", above=True, below=True),
+    "node_radius": Limits(0.0, ARENA / 2.0, "m", above=True, below=True),
+    "clearance": Limits(WALL, ARENA, "m"),  # walls have a thickness
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class GraphOptions:
     """What graphs are drawn; see :func:`draw_graph`."""
 
     kind: str = "tree"  # or "graph": a tree and ``cycles`` channels more
+    layout: str = "scattered"  # or on the points of a square "grid", or around a "ring"
     nodes: int | tuple[int, int] = (5, 9)  # number, or its least and greatest value
     max_degree: int = 4
     cycles: int = 2
@@ -30,17 +37,19 @@ class GraphOptions:
     def __post_init__(self) -> None:
         least, most = self.node_range
         expect(self.kind in ("tree", "graph"), "kind", self.kind, "'tree' or 'graph'")
+        expect(self.layout in LAYOUTS, "layout", self.layout, f"one of {', '.join(LAYOUTS)}")
         expect(least >= 2, "nodes", self.nodes, "at least 2")
-        expect(self.max_degree >= (1 if most == 2 else 2), "max_degree", self.max_degree, "at least 2")
-        expect(self.cycles >= 0, "cycles", self.cycles, "at least 0")
-        expect(self.channel_width > 0.0, "channel_width", self.channel_width, "metres above 0")
+        for name, fewest in (("max_degree", 1 if most == 2 else 2), ("cycles", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, (int, np.integer)) and value >= fewest
+            expect(whole, name, value, f"a whole number of at least {fewest}")
+        check_numbers(self, LIMITS)
         expect(
             self.node_radius > self.channel_width / 2.0,
             "node_radius",
             self.node_radius,
             f"more than half the channel_width of {self.channel_width} m",
         )
-        expect(self.clearance >= WALL, "clearance", self.clearance, f"at least the walls' thickness of {WALL} m")
 
     @property
     def node_range(self) -> tuple[int, int]:
@@ -65,7 +74,7 @@ class GraphOptions:
 def draw_graph(rng: np.random.Generator, options: GraphOptions) -> ChannelGraph:
     """A random planar layout whose channels touch nothing but the nodes they join.
 
-    Nodes are thrown into the arena at least two clearances apart. Channels are chosen in random
+    Nodes lie at least two clearances apart, where ``layout`` says. Channels are chosen in random
     order: first Gabriel neighbours (pairs with no third node in the circle between them; their
     channels never cross, Gabriel & Sokal 1969) that join two parts, which makes a tree, then
     ``cycles`` further pairs. What does not work out is drawn anew, the number of nodes included.
@@ -74,8 +83,10 @@ def draw_graph(rng: np.random.Generator, options: GraphOptions) -> ChannelGraph:
         ValueError: no layout was found in ``TRIES`` tries.
     """
     least, most = options.node_range
+    reach, spacing = ARENA / 2.0 - options.node_radius, 2.0 * (options.node_radius + options.clearance)
     for _ in range(TRIES):
-        centres = _throw_nodes(rng, int(rng.integers(least, most + 1)), options)
+        count = int(rng.integers(least, most + 1))
+        centres = LAYOUTS[options.layout](rng, count, reach, spacing)
         edges = None if centres is None else _choose_edges(rng, centres, options)
         if centres is not None and edges is not None:
             nodes = tuple((float(x), float(y)) for x, y in centres)
@@ -88,10 +99,8 @@ def draw_graph(rng: np.random.Generator, options: GraphOptions) -> ChannelGraph:
     )
 
 
-def _throw_nodes(rng: np.random.Generator, count: int, options: GraphOptions) -> np.ndarray | None:
-    """Centres (count, 2) far enough apart, or None when there is no room left."""
-    reach = ARENA / 2.0 - options.node_radius
-    spacing = 2.0 * (options.node_radius + options.clearance)
+def _scattered(rng: np.random.Generator, count: int, reach: float, spacing: float) -> np.ndarray | None:
+    """Anywhere; None when there is no room left."""
     centres = np.zeros((0, 2))
     for _ in range(count):
         darts = rng.uniform(-reach, reach, size=(100, 2))
@@ -100,6 +109,27 @@ def _throw_nodes(rng: np.random.Generator, count: int, options: GraphOptions) ->
             return None
         centres = np.vstack([centres, darts[free.argmax()]])
     return centres
+
+
+def _on_grid(rng: np.random.Generator, count: int, reach: float, spacing: float) -> np.ndarray | None:
+    """On some of the points of the smallest square grid that has enough of them."""
+    side = math.ceil(math.sqrt(count))
+    if 2.0 * reach / (side - 1) < spacing:
+        return None
+    axis = np.linspace(-reach, reach, side)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    return points[rng.choice(len(points), size=count, replace=False)]
+
+
+def _on_ring(rng: np.random.Generator, count: int, reach: float, spacing: float) -> np.ndarray | None:
+    """Evenly around a circle that fills the arena."""
+    if 2.0 * reach * math.sin(math.pi / count) < spacing:
+        return None
+    turns = 2.0 * math.pi * (np.arange(count) / count + rng.uniform())
+    return reach * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+
+
+LAYOUTS = {"scattered": _scattered, "grid": _on_grid, "ring": _on_ring}  # centres (count, 2), or None without room
 
 
 def _choose_edges(

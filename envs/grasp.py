@@ -20,7 +20,7 @@ from worldmodel.envs import fetch
 from worldmodel.envs.drop_scene import COLOURS
 from worldmodel.envs.drop_shapes import GEOM_TYPES
 from worldmodel.envs.family import Family, Memory, Readings, Signals
-from worldmodel.envs.grasp_policies import POLICIES
+from worldmodel.envs.grasp_policies import CHANGES, POLICIES
 from worldmodel.envs.grasp_scene import GraspSampler, GraspScene, Item, check_scene
 from worldmodel.envs.grasp_success import DEFINITIONS, GraspFacts, evaluate
 from worldmodel.envs.scene_env import Options, SceneEnv
@@ -47,6 +47,7 @@ class Grasp(Family):
     sampler_type = GraspSampler
     scene_type = GraspScene
     policies = POLICIES
+    changes = CHANGES
     camera = fetch.CAMERA
     num_frames = 33
     signals = {
@@ -343,7 +344,8 @@ class GraspEnv(_Goals, SceneEnv):
     Options beside those of :class:`SceneEnv` are the fields of
     :class:`~worldmodel.envs.grasp_scene.GraspSampler`, such as ``shapes=("box",)``,
     ``mass=(0.1, 0.5)``, ``friction=0.2``, ``distractors=2`` or ``task="place"``. Balanced sets of
-    success and failure come from :func:`~worldmodel.envs.grasp_policies.attempt`.
+    success and failure come from ``record(policy=name)`` with ``expert`` and the names in
+    :data:`~worldmodel.envs.grasp_policies.FAILURES`, which begin with the same picture.
     """
 
     family_type = Grasp

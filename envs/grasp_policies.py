@@ -6,7 +6,6 @@ dynamics, and works at any control rate: speeds are metres per action, pauses ar
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -190,22 +189,15 @@ POLICIES: dict[str, PolicyMaker] = {
     "offset_high": scripted(lambda scene: Grip(offset=(0.0, 0.0, _over(scene) - scene.centre[2]))),
     "early_close": scripted(lambda scene: Grip(close="early")),
     "late_close": scripted(lambda scene: Grip(close="late")),
-    "wrong_width": scripted(lambda scene: Grip(width=scene.width_now + 0.01)),
+    "wrong_width": scripted(lambda scene: Grip(width=min(scene.width_now + 0.01, MAX_OPENING))),
     "no_close": scripted(lambda scene: Grip(close="never")),
+    "slip": scripted(lambda scene: Grip()),  # in a scene with ``CHANGES``
     "perturbed": _perturbed,
     "random": _random,
     "searching": _searching,
 }
 UNNAMED = ("expert", "perturbed", "random", "searching")  # those that do not fail in a named way
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A policy in a scene that may differ from the drawn one in what cannot be seen."""
-
-    policy: str
-    change: Callable[[GraspScene], dict[str, Any]] = lambda scene: {}
-    succeeds: bool = False
+FAILURES = tuple(name for name in POLICIES if name not in UNNAMED)
 
 
 def slippery(scene: GraspScene) -> dict[str, float]:
@@ -213,16 +205,4 @@ def slippery(scene: GraspScene) -> dict[str, float]:
     return {"friction": 0.4 * scene.mass * GRAVITY / scene.grip_force}
 
 
-ATTEMPTS: dict[str, Attempt] = {
-    "success": Attempt("expert", succeeds=True),
-    **{name: Attempt(name) for name in POLICIES if name not in UNNAMED},
-    "slip": Attempt("expert", slippery),
-}
-
-
-def attempt(scene: GraspScene, name: str) -> tuple[GraspScene, str]:
-    """The scene and the name of the policy of one of ``ATTEMPTS``; its first frame is that of ``scene``."""
-    if name not in ATTEMPTS:
-        raise ValueError(f"attempt: got {name!r}, expected one of {', '.join(ATTEMPTS)}; choose one of them")
-    chosen = ATTEMPTS[name]
-    return dataclasses.replace(scene, **chosen.change(scene)), chosen.policy
+CHANGES = {"slip": slippery}  # what a failure changes of the scene, in what cannot be seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,17 @@ import numpy as np
 
 from worldmodel.envs.drop_scene import COLOURS
 from worldmodel.envs.drop_shapes import DIMENSIONS, SHAPES
-from worldmodel.envs.fetch import FINGER_DEPTH, MAX_GRIP_FORCE, REACH_HIGH, REACH_LOW, TABLE_HEIGHT, start_qpos
+from worldmodel.envs.fetch import (
+    FINGER_DEPTH,
+    MAX_GRIP_FORCE,
+    MAX_OPENING,
+    REACH_HIGH,
+    REACH_LOW,
+    TABLE_HEIGHT,
+    picture_coordinates,
+    start_qpos,
+)
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, ends, expect
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -18,6 +29,16 @@ CENTRE = (1.34, 0.75)  # m, x and y of the middle of the picture's table
 CLEARANCE = 0.004  # m, between finger tips and table and between palm and item in a grasp
 LOWEST_GRIP = TABLE_HEIGHT + FINGER_DEPTH + CLEARANCE  # m, height of the grip point in such a grasp of a flat item
 BESIDE, ABOVE = 0.08, 0.14  # m, of a workspace
+LIMITS = {
+    "width": Limits(0.0, MAX_OPENING, "m", above=True, below=True),
+    "mass": Limits(0.0, unit="kg", above=True),
+    "friction": Limits(0.0),
+    "depth": Limits(unit="m"),
+    "sideways": Limits(unit="m"),
+    "yaw": Limits(unit="rad"),
+    "lift": Limits(0.0, unit="m", above=True),
+    "grip_force": Limits(0.0, MAX_GRIP_FORCE, "N", above=True),
+}
 
 _SINK = 1e-5  # m, by which an item at rest presses into the table
 _TRIES = 2000  # a distractor
@@ -106,34 +127,39 @@ class GraspSampler:
 
     shapes: tuple[str, ...] = SHAPES
     colours: tuple[str, ...] = tuple(COLOURS)
-    width: float | tuple[float, float] = (0.047, 0.065)  # m, between the finger pads
-    mass: float | tuple[float, float] = (0.05, 0.3)  # kg
-    friction: float | tuple[float, float] = (0.6, 1.0)
-    depth: tuple[float, float] = (-0.04, 0.04)  # m, towards the camera from the middle
-    sideways: tuple[float, float] = (-0.04, 0.04)  # m, along the picture
-    yaw: float | tuple[float, float] = (-0.2, 0.2)  # rad
+    width: Range = (0.047, 0.065)  # m, between the finger pads
+    mass: Range = (0.05, 0.3)  # kg
+    friction: Range = (0.6, 1.0)
+    depth: Range = (-0.04, 0.04)  # m, towards the camera from the middle
+    sideways: Range = (-0.04, 0.04)  # m, along the picture
+    yaw: Range = (-0.2, 0.2)  # rad
     task: str = "pick"
-    lift: float | tuple[float, float] = (0.08, 0.11)  # m, of the goal of `pick` above the item
-    grip_force: float | tuple[float, float] = 20.0  # N
+    lift: Range = (0.08, 0.11)  # m, of the goal of `pick` above the item
+    grip_force: Range = 20.0  # N
     distractors: int = 0  # further items on the table
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ValueError(f"task: got {self.task!r}, expected one of {', '.join(TASKS)}; choose one of them")
-        if not 0 <= self.distractors <= MAX_DISTRACTORS:
-            raise ValueError(
-                f"distractors: got {self.distractors}, expected 0 to {MAX_DISTRACTORS}; there is no room for more"
-            )
+        for name, known in (("shapes", SHAPES), ("colours", tuple(COLOURS))):
+            object.__setattr__(self, name, check_names(name, getattr(self, name), known))
+        expect(self.task in TASKS, "task", repr(self.task), f"one of {', '.join(TASKS)}")
+        few = isinstance(self.distractors, (int, np.integer)) and 0 <= self.distractors <= MAX_DISTRACTORS
+        expect(few, "distractors", self.distractors, f"0 to {MAX_DISTRACTORS}, for which there is room")
+        check_ranges(self, LIMITS)
+        for depth, sideways in itertools.product(ends(self.depth), ends(self.sideways)):
+            place = (CENTRE[0] + depth, CENTRE[1] + sideways)
+            at_hand = _within(place, REACH_LOW[:2], REACH_HIGH[:2]) and _seen((*place, TABLE_HEIGHT))
+            got = f"{self.depth}, {self.sideways}, which allow {depth:g} and {sideways:g} m"
+            expect(at_hand, "depth, sideways", got, "places that the gripper reaches and the camera sees")
 
     def __call__(self, rng: np.random.Generator) -> GraspScene:
-        item = self._item(rng, self.colours, self.depth, self.sideways)
+        item = self._item(rng, self.colours, ends(self.depth), ends(self.sideways))
         start = (CENTRE[0] + rng.uniform(-0.03, 0.03), CENTRE[1] + rng.uniform(-0.05, 0.05), rng.uniform(0.54, 0.57))
         return GraspScene(
             **dataclasses.asdict(item),
             goal=self._goal(item, rng),
             gripper=(float(start[0]), float(start[1]), float(start[2])),
             task=self.task,
-            grip_force=_draw(self.grip_force, rng),
+            grip_force=self._drawn("grip_force", rng),
             distractors=self._distractors(item, rng),
         )
 
@@ -147,19 +173,20 @@ class GraspSampler:
         shape = str(rng.choice(self.shapes))
         return Item(
             shape=shape,
-            size=_half_sizes(shape, 0.5 * _draw(self.width, rng), rng),
+            size=_half_sizes(shape, 0.5 * self._drawn("width", rng), rng),
             colour=str(rng.choice(colours)),
             position=(float(CENTRE[0] + rng.uniform(*depth)), float(CENTRE[1] + rng.uniform(*sideways))),
-            yaw=_draw(self.yaw, rng),
-            mass=_draw(self.mass, rng),
-            friction=_draw(self.friction, rng),
+            **{name: self._drawn(name, rng) for name in ("yaw", "mass", "friction")},
         )
+
+    def _drawn(self, name: str, rng: np.random.Generator) -> float:
+        return draw(getattr(self, name), type(self).__dataclass_fields__[name].default, rng)
 
     def _goal(self, item: Item, rng: np.random.Generator) -> tuple[float, float, float]:
         x, y, z = item.centre
         if self.task == "pick":
             dx, dy = rng.uniform(-0.02, 0.02), rng.uniform(-0.04, 0.04)
-            return (float(x + dx), float(y + dy), float(z + _draw(self.lift, rng)))
+            return (float(x + dx), float(y + dy), float(z + self._drawn("lift", rng)))
         aside = rng.uniform(0.07, 0.1) * (-1.0 if y > CENTRE[1] else 1.0)  # towards the middle, so it stays in view
         return (float(x + rng.uniform(-0.02, 0.02)), float(y + aside), z)
 
@@ -211,28 +238,33 @@ def _check_item(item: Item) -> None:
         _refuse("shape", item.shape, f"one of {', '.join(SHAPES)}")
     if item.colour not in COLOURS:
         _refuse("colour", item.colour, f"one of {', '.join(COLOURS)}")
-    if len(item.size) != 3 or not all(half > 0 for half in item.size[: DIMENSIONS[item.shape]]):
+    halves = item.size[: DIMENSIONS[item.shape]]
+    if len(item.size) != 3 or not np.isfinite(item.size).all() or not all(half > 0 for half in halves):
         _refuse("size", item.size, f"three half sizes in metres, the first {DIMENSIONS[item.shape]} above 0")
-    if not item.mass > 0.0:
+    if not item.width < MAX_OPENING:
+        _refuse("size", item.size, f"an item less wide than the {MAX_OPENING} m that the gripper opens")
+    if not 0.0 < item.mass < np.inf:
         _refuse("mass", item.mass, "kg above 0")
-    if not item.friction >= 0.0:
+    if not 0.0 <= item.friction < np.inf:
         _refuse("friction", item.friction, "at least 0")
     if not np.isfinite(item.yaw):
         _refuse("yaw", item.yaw, "radians")
     if not _within(item.position, REACH_LOW[:2], REACH_HIGH[:2]):
         _refuse("position", item.position, f"x and y on the table from {REACH_LOW[:2]} to {REACH_HIGH[:2]} m")
+    if not _seen(item.centre):
+        _refuse("position", item.position, "a place that the camera sees")
 
 
 def _within(point: tuple[float, ...], low: tuple[float, ...], high: tuple[float, ...]) -> bool:
     return len(point) == len(low) and bool((np.less_equal(low, point) & np.less_equal(point, high)).all())
 
 
+def _seen(point: tuple[float, ...]) -> bool:
+    return bool(np.abs(picture_coordinates(point)).max() <= 1.0)
+
+
 def _refuse(name: str, got: Any, expected: str) -> None:
     raise ValueError(f"{name}: got {got!r}, expected {expected}; change it in the scene or its options")
-
-
-def _draw(value: float | tuple[float, float], rng: np.random.Generator) -> float:
-    return float(rng.uniform(*value)) if isinstance(value, tuple) else float(value)
 
 
 def _half_sizes(shape: str, half_width: float, rng: np.random.Generator) -> tuple[float, float, float]:

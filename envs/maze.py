@@ -14,9 +14,9 @@ from worldmodel.actions import ActionSpec
 from worldmodel.envs import ball
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.mazes import Maze, check_maze, check_size, distance_field, draw_maze, max_walls, maze_walls, solve
-from worldmodel.envs.options import expect, least_and_most
+from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
 from worldmodel.envs.overhead import CAMERA, add_bar, floor_points, stage
-from worldmodel.envs.places import NOWHERE, legal_moves
+from worldmodel.envs.places import NOWHERE, first_visits, legal_moves
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 from worldmodel.geometry import cell_side, distance_to_segments
@@ -25,6 +25,12 @@ from worldmodel.truth import Camera
 GROUND = (0.0, 0.0, 0.0)  # black, as the walls
 FLOOR = (0.92, 0.92, 0.92)
 GOAL = (0.12, 0.62, 0.18)  # green
+LIMITS = {
+    "braid": Limits(0.0, 1.0),
+    "wall_share": Limits(0.0, 0.5, above=True),
+    "ball_share": Limits(0.0, 0.5, above=True, below=True),
+    **ball.DRIVEN,
+}
 _LOOKAHEAD = 0.45  # of a cell: turns are cut within the corridor
 
 
@@ -77,9 +83,7 @@ class MazeSampler:
     def __post_init__(self) -> None:
         for size in zip(self.row_range, self.column_range, strict=True):
             check_size(*size)
-        expect(0.0 < self.wall_share <= 0.5, "wall_share", self.wall_share, "above 0 and up to 0.5")
-        expect(0.0 < self.ball_share < 0.5, "ball_share", self.ball_share, "between 0 and 0.5")
-        expect(0.0 <= self.braid <= 1.0, "braid", self.braid, "0 to 1")
+        check_numbers(self, LIMITS)
 
     @property
     def row_range(self) -> tuple[int, int]:
@@ -154,6 +158,8 @@ class MazeTraversal(Family):
     }
     signals = {
         "cell": "index of the cell that the ball's centre is in, row by row from the top left",
+        "visited": "cells (C,) that the ball's centre has been in",
+        "visit_time": "s (C,), first time in each cell; inf before it",
         "steps_to_goal": "passages between that cell and the goal",
         "distance_to_goal": "m through the passages to the centre of the goal's cell",
         "legal": "since the frame before the ball only moved within cells and through passages",
@@ -219,6 +225,8 @@ class MazeTraversal(Family):
         centres = scene.maze.centres(scene.cell_size)
         neighbours = np.pad(scene.maze.neighbours(), ((0, more), (0, 0)), constant_values=-2)
         own = np.arange(self.max_cells)[:, None]
+        visit_time = np.full(self.max_cells, np.inf)
+        visit_time[scene.start] = 0.0
         steps = distance_field(scene.maze, scene.goal)
         walls = maze_walls(scene.maze, scene.cell_size)
         return {
@@ -231,6 +239,7 @@ class MazeTraversal(Family):
             "anchors": np.concatenate([own, np.where(neighbours < 0, own, neighbours)], axis=1),
             "steps": np.pad(steps, (0, more)),
             "goal": scene.goal,
+            "visit_time": visit_time,
             "success": False,
         }
 
@@ -240,14 +249,18 @@ class MazeTraversal(Family):
 
     def measure(self, readings: Readings, memory: Memory) -> Signals:
         """Where the ball has been since the frame before, and what it touched."""
-        positions, _ = ball.track(readings, memory)
+        positions, times = ball.track(readings, memory)
         cells = locate(positions, *(memory[name][:, None] for name in ("rows", "columns", "cell_size")))
         memory["success"] = memory["success"] | (cells == memory["goal"][:, None]).any(axis=1)
+        inside = cells[..., None] == np.arange(self.max_cells)  # (n, S + 2, C)
+        memory["visit_time"] = first_visits(inside, times, memory["visit_time"])
         here = cells[:, -1]
         steps = np.take_along_axis(memory["steps"], np.maximum(here, 0)[:, None], axis=1)[:, 0]
         ways = memory["steps"] * memory["cell_size"][:, None]
         return {
             "cell": here,
+            "visited": np.isfinite(memory["visit_time"]),
+            "visit_time": memory["visit_time"].copy(),
             "steps_to_goal": np.where(here == NOWHERE, NOWHERE, steps),
             "distance_to_goal": _way_to_goal(positions[:, -1], here, memory["centres"], memory["anchors"], ways),
             "legal": legal_moves(cells, memory["neighbours"]),
@@ -260,9 +273,15 @@ class MazeTraversal(Family):
         return ball.observe(readings)
 
     def outcome(self, scene: MazeScene, time: np.ndarray, signals: Signals) -> dict[str, Any]:
-        """Success and the efficiency of the way."""
-        steps = int(distance_field(scene.maze, scene.goal)[scene.start])
-        return {**ball.efficiency(signals, steps * scene.cell_size), "shortest_steps": steps}
+        """Success, the efficiency of the way, the shortest one, and when each cell was first entered (None: never)."""
+        way = solve(scene.maze, scene.start, scene.goal)
+        times = signals["visit_time"][-1][: scene.rows * scene.columns]
+        return {
+            **ball.efficiency(signals, (len(way) - 1) * scene.cell_size),
+            "shortest_steps": len(way) - 1,
+            "shortest_path": [int(cell) for cell in way],
+            "visit_times": [float(each) if np.isfinite(each) else None for each in times],
+        }
 
     def maps(self, scene: MazeScene, camera: Camera) -> dict[str, np.ndarray]:
         """Labels (H, W) of the pixels' centres.

@@ -1,10 +1,15 @@
-"""Refusing options and scenes that cannot be, in one form."""
+"""Refusing options and scenes that cannot be, in one form, and drawing from the ranges that options are."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+Range = float | tuple[float, float]
 
 
 def expect(holds: bool, name: str, got: object, expected: str) -> None:
@@ -13,9 +18,86 @@ def expect(holds: bool, name: str, got: object, expected: str) -> None:
         raise ValueError(f"{name}: got {got}, expected {expected}; change it in the scene or its options")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The finite numbers that an option may be: from ``least`` to ``most``, or ``above`` and ``below`` them."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    unit: str = ""
+    above: bool = False
+    below: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Whether a number is one of them."""
+        high_enough = value > self.least if self.above else value >= self.least
+        low_enough = value < self.most if self.below else value <= self.most
+        return math.isfinite(value) and high_enough and low_enough
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        if math.isinf(self.least):
+            return f"a finite number{unit and f' of{unit}'}"
+        least = f"{'above' if self.above else 'at least'} {self.least:g}"
+        if math.isinf(self.most):
+            return f"a finite number{unit and f' of{unit}'}, {least}"
+        return f"{least} and {'below' if self.below else 'at most'} {self.most:g}{unit}"
+
+
+def check_numbers(options: Any, limits: Mapping[str, Limits]) -> None:
+    """Refuse fields of frozen options that are no numbers within their limits; they become floats."""
+    for name, allowed in limits.items():
+        value = getattr(options, name)
+        expect(_is_number(value) and allowed.hold(value), name, value, str(allowed))
+        object.__setattr__(options, name, float(value))
+
+
+def check_ranges(options: Any, limits: Mapping[str, Limits]) -> None:
+    """Refuse fields of frozen options that are neither numbers nor pairs (least, most) of them within their limits.
+
+    Numbers become floats and pairs tuples, whatever they were given as. None, where it is a field's default, passes.
+    """
+    for name, allowed in limits.items():
+        value = getattr(options, name)
+        if value is None and type(options).__dataclass_fields__[name].default is None:
+            continue
+        several = isinstance(value, (tuple, list))
+        pair = tuple(value) if several else (value, value)
+        sound = len(pair) == 2 and all(_is_number(end) and allowed.hold(end) for end in pair)
+        expect(sound and pair[0] <= pair[1], name, value, f"{allowed}, or a pair of such numbers, the smaller first")
+        object.__setattr__(options, name, (float(pair[0]), float(pair[1])) if several else float(value))
+
+
+def check_names(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """A tuple of some of the known names; refuses anything else, a bare string too."""
+    some = isinstance(value, (tuple, list)) and len(value) > 0 and all(each in known for each in value)
+    expect(some, name, repr(value), f"a tuple of some of {', '.join(known)}")
+    return tuple(value)
+
+
+def ends(value: Range) -> tuple[float, float]:
+    """Least and greatest number of a range."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def draw(value: Range, usual: Range, rng: np.random.Generator) -> float:
+    """A number from the range ``value`` of an option whose default is ``usual``.
+
+    Where the default is a range, one number is taken from ``rng`` even for a fixed value: a scene of which one option
+    is fixed is in all else the one that is drawn without it.
+    """
+    if isinstance(value, tuple) or isinstance(usual, tuple):
+        return float(rng.uniform(*ends(value)))
+    return float(value)
+
+
 def least_and_most(name: str, value: Any) -> tuple[int, int]:
     """The range that a whole number or a pair of them stands for."""
     pair = (value, value) if np.ndim(value) == 0 else tuple(value)
     whole = len(pair) == 2 and all(isinstance(each, (int, np.integer)) for each in pair)
     expect(whole and pair[0] <= pair[1], name, value, "a whole number or a pair of them (least, most)")
     return int(pair[0]), int(pair[1])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -10,6 +10,18 @@ import numpy as np
 NOWHERE = -1  # the place of a point outside of all places
 
 
+def first_visits(inside: np.ndarray, times: np.ndarray, visit_time: np.ndarray) -> np.ndarray:
+    """Times (n, P) in seconds at which each of P places was first visited, inf where it was not.
+
+    Args:
+        inside: (n, S, P) whether a sequence of S positions was in a place.
+        times: (n, S) s, of the positions.
+        visit_time: (n, P) of what came before.
+    """
+    entered = np.take_along_axis(times, inside.argmax(axis=1), axis=1)
+    return np.where(inside.any(axis=1) & np.isinf(visit_time), entered, visit_time)
+
+
 def legal_moves(places: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Whether n sequences of S places only stay or go on to one of the ``neighbours`` (n, P, K) of each of P places.
 

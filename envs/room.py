@@ -18,7 +18,7 @@ import numpy as np
 
 from worldmodel.actions import ActionSpec
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
-from worldmodel.envs.options import expect
+from worldmodel.envs.options import Limits, Range, check_ranges, ends, expect
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 
@@ -30,6 +30,7 @@ WALK = np.array([[-0.8, -2.5, -math.pi / 4], [0.8, -1.3, math.pi / 4]])  # x, y 
 MAX_SPEED, MAX_TURN = 1.0, 1.0  # m/s along each axis; rad/s
 PERIOD = 2.0  # s, of a way there and back
 BACK, AWAY = np.array([0.005, 0.01]), np.array([0.15, 0.15])  # m and rad: as near as this is back, further is away
+MOST = {"width": 0.3, "height": 0.8, "drop": 1.5}  # m, of options
 _PLACES = np.array([[-1.1, -0.5], [1.1, 1.0]])  # m, where things stand
 _ATTEMPTS = 1000
 
@@ -88,23 +89,25 @@ class RoomSampler:
         drop: height of the ball's centre, m.
     """
 
-    width: tuple[float, float] = (0.1, 0.22)
-    height: tuple[float, float] = (0.1, 0.5)
-    drop: tuple[float, float] = (0.5, 1.2)
+    width: Range = (0.1, 0.22)
+    height: Range = (0.1, 0.5)
+    drop: Range = (0.5, 1.2)
 
     def __post_init__(self) -> None:
-        for name, most in (("width", 0.3), ("height", 0.8), ("drop", 1.5)):
-            low, high = getattr(self, name)
-            expect(0.05 <= low <= high <= most, name, (low, high), f"0.05 to {most} m, the smaller first")
+        check_ranges(self, {name: Limits(0.05, most, "m") for name, most in MOST.items()})
 
     def __call__(self, rng: np.random.Generator) -> RoomScene:
-        sizes = np.column_stack([rng.uniform(*self.width, (THINGS, 2)), rng.uniform(*self.height, THINGS)])
+        sizes = np.column_stack([rng.uniform(*ends(self.width), (THINGS, 2)), rng.uniform(*ends(self.height), THINGS)])
         return RoomScene(
             places=tuple((float(x), float(y)) for x, y in self._places(rng, np.hypot(sizes[:, 0], sizes[:, 1]))),
             half_sizes=tuple((float(x), float(y), float(z)) for x, y, z in sizes),
             turns=tuple(map(float, rng.uniform(-0.7, 0.7, THINGS))),
             colours=tuple(map(int, rng.permutation(len(COLOURS))[:THINGS])),
-            ball=(float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.85, -0.75)), float(rng.uniform(*self.drop))),
+            ball=(
+                float(rng.uniform(-0.5, 0.5)),
+                float(rng.uniform(-0.85, -0.75)),
+                float(rng.uniform(*ends(self.drop))),
+            ),
             ball_radius=0.1,
             start=(float(rng.uniform(-0.15, 0.15)), float(rng.uniform(-2.1, -1.9)), float(rng.uniform(-0.05, 0.05))),
         )

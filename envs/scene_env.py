@@ -114,10 +114,10 @@ class Options:
 def _height_and_width(image_size: Any) -> tuple[int, int]:
     sides = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     whole = len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides)
-    if not whole or not MIN_SIDE <= min(sides) <= max(sides) <= MAX_SIDE:
+    if not whole or not MIN_SIDE <= sides[0] <= sides[1] <= MAX_SIDE:
         raise ValueError(
             f"image_size: got {image_size!r}, expected {MIN_SIDE} to {MAX_SIDE} pixels, or a pair of height and "
-            "width; change it"
+            "width, not less wide than high: scenes fill a square picture; change it"
         )
     return int(sides[0]), int(sides[1])
 
@@ -217,11 +217,13 @@ class SceneEnv(gym.Env):
         Args:
             scene: what to play; drawn from ``seed`` if None.
             policy: name of one of the family's scripted policies (the first by default), or a
-                function from the info of a frame to the next action.
+                function from the info of a frame to the next action. A name that stands for
+                another physics, such as ``slip``, changes what no first frame shows.
             depth: record depth images too.
         """
         super().reset(seed=seed)
         scene = self.settings.draw(self.np_random, {} if scene is None else {"scene": scene})
+        scene = self.family.attempted(policy, scene)
         chosen = self.family.policy(policy, scene, self.np_random)
         return record(self._simulation, self.eye, [scene], [chosen], self.num_frames, self.action_spec, depth=depth)[0]
 

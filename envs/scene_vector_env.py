@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from worldmodel.counts import check_count
 from worldmodel.envs.family import Family
 from worldmodel.envs.render_pool import RenderPool
 from worldmodel.envs.rendering import Eye
@@ -26,6 +27,8 @@ class SceneVectorEnv(VectorEnv):
 
     Args:
         num_envs: number of scenes.
+        max_episode_steps: actions after which an episode is truncated, where that is before ``num_frames``;
+            Gymnasium's ``make_vec`` passes it on.
         autoreset_mode: when an ended scene starts anew, a member of Gymnasium's ``AutoresetMode``
             or its value; in mode ``DISABLED`` the caller resets by ``options={"reset_mask": mask}``.
         threads: physics threads, 0 for one a core.
@@ -49,16 +52,19 @@ class SceneVectorEnv(VectorEnv):
         pixels: bool = True,
         render_mode: str | None = "rgb_array",
         terminate: bool = False,
+        max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int = 0,
         render_workers: int = 0,
         **options: Any,
     ) -> None:
-        if num_envs < 1 or threads < 0 or render_workers < 0:
-            raise ValueError(
-                f"num_envs, threads, render_workers: got {num_envs}, {threads}, {render_workers}, "
-                "expected at least 1, 0 and 0; give larger numbers"
-            )
+        check_count("num_envs", num_envs)
+        check_count("threads", threads, "0 is one a core", least=0)
+        check_count("render_workers", render_workers, "0 renders in this process", least=0)
+        if max_episode_steps is not None:
+            check_count("max_episode_steps", max_episode_steps)
+            usual = self.family_type.num_frames if num_frames is None else num_frames
+            num_frames = min(usual, max_episode_steps + 1)
         modes = [mode.value for mode in AutoresetMode]
         if autoreset_mode not in (*AutoresetMode, *modes):
             raise ValueError(f"autoreset_mode: got {autoreset_mode!r}, expected one of {', '.join(modes)}; choose one")
@@ -78,6 +84,7 @@ class SceneVectorEnv(VectorEnv):
         self._simulation = Simulation(self.family, num_envs, fps=self.settings.fps, threads=threads)
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._ended = np.zeros(num_envs, bool)
+        self._max_episode_steps = self.settings.num_frames - 1  # LeRobot asks for it
         self._eye: Eye | None = None
         self._render_workers = render_workers
         self._pool: RenderPool | None = None
@@ -91,6 +98,22 @@ class SceneVectorEnv(VectorEnv):
     def scenes(self) -> tuple[Any, ...]:
         """What is being played in each sub-environment."""
         return tuple(self._simulation.scenes)
+
+    def call(self, name: str) -> tuple[Any, ...]:
+        """What LeRobot asks each sub-environment for: ``task``, ``task_description`` or ``_max_episode_steps``.
+
+        Raises:
+            ValueError: another name.
+        """
+        if name == "task_description":
+            return tuple("" if scene is None else self.family.task(scene) for scene in self.scenes)
+        known = {"task": self.family.id, "_max_episode_steps": self._max_episode_steps}
+        if name not in known:
+            raise ValueError(
+                f"call: got {name!r}, expected one of {', '.join((*known, 'task_description'))}; what else there is "
+                "holds for all of them, or is in what step() returns"
+            )
+        return (known[name],) * self.num_envs
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -13,15 +13,16 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from worldmodel.envs.ball import DRIVEN
 from worldmodel.envs.family import Family
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
 from worldmodel.envs.graphs import LARGEST_TOUR, ChannelGraph, check_graph
-from worldmodel.envs.options import expect
+from worldmodel.envs.options import Limits, check_numbers, expect
 from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floor_points, stage
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
-from worldmodel.geometry import distance_to_segments
+from worldmodel.geometry import ARENA, distance_to_segments
 from worldmodel.truth import Camera
 
 GROUND = (0.02, 0.02, 0.02)
@@ -97,6 +98,9 @@ class TraversalSampler(GraphOptions):
         least, most = self.node_range
         expect(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
         expect(self.goal in ("node", "sequence", "all"), "goal", self.goal, "one of node, sequence, all")
+        widest = self.channel_width / 2.0 if self.task == "agent" else ARENA
+        ball = {"ball_radius": Limits(0.0, widest, "m", above=True, below=True), **DRIVEN}
+        check_numbers(self, {**ball, "flood_speed": Limits(0.0, unit="m/s", above=True)})
         if self.goal == "sequence":
             longest = min(len(GOALS), least - 1)
             expected = f"1 to {longest} with {least} or more nodes"

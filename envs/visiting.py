@@ -13,7 +13,7 @@ from worldmodel.envs import ball
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.graphs import channel_walls, route_length, shortest_route
 from worldmodel.envs.options import expect
-from worldmodel.envs.places import NOWHERE, legal_moves
+from worldmodel.envs.places import NOWHERE, first_visits, legal_moves
 from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, locate
 from worldmodel.geometry import WALL, nearest_on_segments
 
@@ -153,9 +153,7 @@ class AgentTraversal(GraphTraversal):
             memory["channel_width"][:, None],
         )
         inside = places[..., None] == np.arange(self.max_nodes)  # (n, S + 2, N)
-        entered = np.take_along_axis(times, inside.argmax(axis=1), axis=1)
-        new = inside.any(axis=1) & np.isinf(memory["visit_time"])
-        memory["visit_time"] = np.where(new, entered, memory["visit_time"])
+        memory["visit_time"] = first_visits(inside, times, memory["visit_time"])
         memory["goals_reached"] = _count_goals(inside, memory)
         here = places[:, -1]
         return {
@@ -175,11 +173,12 @@ class AgentTraversal(GraphTraversal):
         return ball.observe(readings)
 
     def outcome(self, scene: VisitScene, time: np.ndarray, signals: Signals) -> dict[str, Any]:
-        """Success, the efficiency of the way, and when each node was first visited (None: never)."""
+        """Success, the efficiency of the way, the shortest one, and when each node was first visited (None: never)."""
         route = shortest_route(scene.graph, scene.start, scene.goals, scene.ordered)
         times = signals["visit_time"][-1][: len(scene.nodes)]
         return {
             **ball.efficiency(signals, route_length(scene.graph, route)),
+            "shortest_route": [int(node) for node in route],
             "visit_times": [float(each) if np.isfinite(each) else None for each in times],
             "goals_reached": int(signals["goals_reached"][-1]),
         }

@@ -1,5 +1,6 @@
 """The meaning of actions: what is refused, and the round trip to JSON."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -37,8 +38,8 @@ def test_what_a_box_draws_passes():
         ([0.0, 0.0], r"action: got shape \(2,\), expected 3 numbers \(x in m, y in m, grip in 1\)"),
         (0.0, r"action: got shape \(\), expected 3 numbers"),
         (np.zeros((3, 2)), r"action: got shape \(3, 2\), expected 3 numbers"),
-        ([0.0, np.nan, 0.0], "action: got NaN or infinite"),
-        ([0.0, 0.0, np.inf], "action: got NaN or infinite"),
+        ([0.0, np.nan, 0.0], "action y: got nan m, expected -0.1 to 0.1 m in the gripper frame"),
+        ([0.0, 0.0, np.inf], "action grip: got inf 1, expected 0 to 1 1"),
         ([0.0, 0.2, 0.0], "action y: got 0.2 m, expected -0.1 to 0.1 m in the gripper frame"),
         ([0.0, 0.0, -1.0], "action grip: got -1 1, expected 0 to 1 1"),
         ([[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]], "action x: got 50 m"),
@@ -50,6 +51,14 @@ def test_what_a_box_draws_passes():
 def test_other_actions_are_refused_by_name_range_and_unit(action, message):
     with pytest.raises(ValueError, match=message):
         SPEC.check(action)
+
+
+def test_bounds_that_are_open_on_one_side_hold_on_the_other():
+    open_above = dataclasses.replace(SPEC, high=(np.inf, np.inf, np.inf))
+    open_above.check([0.0, 1e9, 5.0])
+    for action, message in (([0.0, -0.2, 0.0], "action y: got -0.2 m"), ([np.inf, 0.0, 0.0], "action x: got inf m")):
+        with pytest.raises(ValueError, match=message):
+            open_above.check(action)
 
 
 def test_json_gives_the_same_spec_back():

@@ -52,11 +52,10 @@ class ActionSpec:
             raise ValueError(f"action: got {actions!r}, expected {self._expected()}; pass an array") from None
         if values.shape[-1:] != (len(self.names),):
             raise ValueError(f"action: got shape {values.shape}, expected {self._expected()}; pass one number for each")
-        if not np.isfinite(values).all():
-            raise ValueError("action: got NaN or infinite numbers, expected finite ones; look at what produced them")
         # Boxes are float32: what they draw may lie a rounding beyond the bound.
-        slack = 1e-6 * np.maximum(np.abs(self.low), np.abs(self.high))
-        outside = (values < np.subtract(self.low, slack)) | (values > np.add(self.high, slack))
+        bounds = np.array([self.low, self.high])
+        slack = 1e-6 * np.abs(np.where(np.isfinite(bounds), bounds, 0.0)).max(axis=0)
+        outside = ~(np.isfinite(values) & (values >= bounds[0] - slack) & (values <= bounds[1] + slack))
         if outside.any():
             index = int(np.nonzero(outside.reshape(-1, len(self.names)).any(axis=0))[0][0])
             worst = values[..., index][outside[..., index]].flat[0]

@@ -8,7 +8,7 @@ import errno
 import functools
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 
 from worldmodel.json_values import tuples
 from worldmodel.processes import finish
-from worldmodel.storage import EpisodeStore
+from worldmodel.storage import EpisodeStore, StoreError
 from worldmodel.storage.format import as_json
 
 if TYPE_CHECKING:
     from worldmodel.envs.scene_env import SceneEnv
 
+MADE_BY = ("worldmodel", "mujoco", "numpy", "networkx", "gymnasium-robotics")  # packages that decide pixels
 BLOCK = 5  # episodes a worker records between two reports of progress
 
 
@@ -91,22 +92,37 @@ def collect(
         return _collect_other(out, env, episodes, seed, image_size, fps, num_frames, policies, options, depth)
     clip = {"image_size": image_size, "fps": fps, "num_frames": num_frames}
     recipe, policies = _prepare(out, env, clip, as_json("options", dict(options or {})), policies, depth)
-    store = EpisodeStore.create(out, "truth", settings=recipe.settings, exist="resume")
-    missing = [each for each in plan(episodes, seed, policies) if each.key not in store]
-    jobs = [(recipe, missing[first : first + BLOCK]) for first in range(0, len(missing), BLOCK)]
-    with tqdm(total=episodes, initial=episodes - len(missing), desc="MuJoCo", unit="clip") as progress:
-        try:
-            with contextlib.closing(finish(_record_block, jobs, workers, fewest=2)) as finished:
-                for recorded in finished:
-                    progress.update(recorded)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise OSError(
-                f"out: got a full disk after {len(store.keys())} finished clips in {out}, expected room for "
-                f"{episodes}; they stay readable, free some space and run the same command to go on"
-            ) from error
+    with _telling_of_full_disks(out, episodes):
+        store = EpisodeStore.create(out, "truth", settings=recipe.settings, exist="resume")
+        missing = [each for each in plan(episodes, seed, policies) if each.key not in store]
+        jobs = [(recipe, missing[first : first + BLOCK]) for first in range(0, len(missing), BLOCK)]
+        with (
+            tqdm(total=episodes, initial=episodes - len(missing), desc="MuJoCo", unit="clip") as progress,
+            contextlib.closing(finish(_record_block, jobs, workers, fewest=2)) as finished,
+        ):
+            for recorded in finished:
+                progress.update(recorded)
     return store
+
+
+@contextlib.contextmanager
+def _telling_of_full_disks(out: Path, episodes: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            f"out: got a full disk after {_finished(out)} finished clips in {out}, expected room for "
+            f"{episodes}; they stay readable, free some space and run the same command to go on"
+        ) from error
+
+
+def _finished(out: Path) -> int:
+    try:
+        return len(EpisodeStore.open(out, "truth").keys())
+    except StoreError:  # there was no room for its first file
+        return 0
 
 
 def is_ours(env: str) -> bool:
@@ -140,11 +156,11 @@ def _collect_other(
     frames = 17 if num_frames is None else num_frames
     settings = {"env": env, "options": as_json("options", dict(options or {})), "image_size": image_size}
     settings |= {"fps": played.fps, "num_frames": frames, "policies": ["random"]}
-    store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
-    for number in tqdm(range(seed, seed + episodes), desc="MuJoCo", unit="clip"):
-        if episode_name(number) not in store:
-            store.write_truth(episode_name(number), played.record(number, frames), seed=number, policy="random")
-    played.close()
+    with _telling_of_full_disks(out, episodes), contextlib.closing(played):
+        store = EpisodeStore.create(out, "truth", settings=settings, exist="resume")
+        for number in tqdm(range(seed, seed + episodes), desc="MuJoCo", unit="clip"):
+            if episode_name(number) not in store:
+                store.write_truth(episode_name(number), played.record(number, frames), seed=number, policy="random")
     return store
 
 
@@ -207,7 +223,7 @@ def _prepare(
         "policies": policies,
         "depth": depth,
         # what, beside its seed and options, decides a clip's pixels
-        "versions": {name: importlib.metadata.version(name) for name in ("worldmodel", "mujoco")},
+        "versions": {name: importlib.metadata.version(name) for name in MADE_BY},
     }
     return Recipe(out, settings, env_id, document, depth), policies
 

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from worldmodel.envs.grasp import GraspEnv
-from worldmodel.envs.grasp_policies import ATTEMPTS, attempt
+from worldmodel.envs.grasp_policies import FAILURES
 from worldmodel.evaluators.certified_judge import OUTCOMES
 from worldmodel.evaluators.grasp import judge_clip
 from worldmodel.evaluators.grasp_stages import STAGES, Judgement
 from worldmodel.storage.video_files import through_h264
 from worldmodel.truth import Truth
-
-FAILURES = tuple(name for name, each in ATTEMPTS.items() if not each.succeeds)
 
 
 def judged_attempts(seed: int, image_size: int) -> dict[str, list[dict[str, Any]]]:
@@ -28,9 +26,8 @@ def judged_attempts(seed: int, image_size: int) -> dict[str, list[dict[str, Any]
     env = _env(image_size)
     drawn = env.family.sampler(np.random.default_rng(seed))
     verdicts: dict[str, list[dict[str, Any]]] = {"replay": [], "h264": []}
-    for name in ("success", FAILURES[seed % len(FAILURES)]):
-        scene, policy = attempt(drawn, name)
-        truth = env.record(scene, seed=seed, policy=policy)
+    for name in ("expert", FAILURES[seed % len(FAILURES)]):
+        truth = env.record(drawn, seed=seed, policy=name)
         for kind, video in (("replay", truth.video), ("h264", through_h264(truth.video, truth.fps))):
             _, verdict = judge_clip(video, truth)
             verdicts[kind].append({"attempt": name, "judged": _judged(verdict), "true": _true(truth)})

@@ -161,7 +161,7 @@ def test_an_episode_has_the_length_of_a_clip(env):
     assert [step[3] for step in play(env, 4)[1:]] == [False, False, True]
 
 
-@pytest.mark.parametrize("size", [(16, 40), (48, 16), 24])
+@pytest.mark.parametrize("size", [(16, 40), (48, 48), 24])
 def test_pictures_have_the_size_that_was_asked_for(name, size):
     env = gym.make(name, image_size=size, num_frames=2)
     observation, _ = env.reset(seed=0)
@@ -196,6 +196,7 @@ def test_rate_and_length_are_options(name):
         ({"image_size": (32, 32.5)}, r"image_size: got \(32, 32.5\)"),
         ({"image_size": 10**6}, "image_size: got 1000000"),
         ({"image_size": "64"}, "image_size: got '64'"),
+        ({"image_size": (48, 32)}, r"image_size: got \(48, 32\), expected .* not less wide than high"),
         ({"num_frames": 1}, "num_frames, fps: got 1"),
         ({"num_frames": 4.5}, "num_frames, fps: got 4.5"),
         ({"fps": 0.0}, "num_frames, fps: got .*, 0.0"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from worldmodel.envs.fill_times import fill_times, front_limits, fronts
-from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
+from worldmodel.envs.graph_drawing import LAYOUTS, GraphOptions, draw_graph
 from worldmodel.envs.graphs import ChannelGraph, channel_walls, check_graph, route_length, shortest_route
-from worldmodel.geometry import WALL, crosses, distance_to_segments
+from worldmodel.geometry import ARENA, WALL, crosses, distance_to_segments
 
 PATH = ChannelGraph(((-0.3, 0.0), (0.0, 0.0), (0.2, 0.0)), ((0, 1), (1, 2)))
 SQUARE = ChannelGraph(
@@ -73,9 +73,10 @@ def test_water_never_recedes():
     assert (np.diff(lengths, axis=0) >= 0).all()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("kind", "more"), [("tree", 0), ("graph", 2)])
-def test_drawn_graphs_are_what_was_asked_for(kind, more):
-    for graph in drawn(kind, nodes=(4, 9), max_degree=3):
+def test_drawn_graphs_are_what_was_asked_for(kind, more, layout):
+    for graph in drawn(kind, nodes=(4, 9), max_degree=3, layout=layout):
         assert 4 <= len(graph.nodes) <= 9
         assert len(graph.edges) == len(graph.nodes) - 1 + more
         assert nx.is_connected(graph.network)
@@ -86,6 +87,23 @@ def test_drawn_graphs_are_what_was_asked_for(kind, more):
 def test_a_seed_gives_one_graph_and_another_seed_another():
     assert drawn(seeds=3) == drawn(seeds=3)
     assert len({graph.nodes for graph in drawn(seeds=8)}) == 8
+
+
+def test_nodes_lie_where_the_layout_says():
+    reach = (ARENA - 2 * 0.064) / 2
+    for graph in drawn(nodes=7, layout="grid"):
+        on_axis = np.abs(graph.centres[:, :, None] - np.array([-reach, 0.0, reach])).min(axis=-1)
+        assert on_axis.max() < 1e-12 and len({tuple(node) for node in graph.nodes}) == 7
+    for graph in drawn(nodes=7, layout="ring"):
+        np.testing.assert_allclose(np.linalg.norm(graph.centres, axis=1), reach)
+        apart = np.sort(np.linalg.norm(graph.centres[:, None] - graph.centres, axis=-1), axis=1)
+        np.testing.assert_allclose(apart[:, 1:3], 2 * reach * np.sin(np.pi / 7))
+
+
+@pytest.mark.parametrize(("layout", "nodes"), [("grid", 26), ("ring", 20)])
+def test_a_layout_without_room_is_refused(layout, nodes):
+    with pytest.raises(ValueError, match=f"nodes: got {nodes} of radius"):
+        draw_graph(np.random.default_rng(0), GraphOptions(nodes=nodes, layout=layout))
 
 
 def test_large_graphs_can_be_drawn_with_small_nodes():

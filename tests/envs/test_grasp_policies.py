@@ -4,24 +4,21 @@ import numpy as np
 import pytest
 
 from worldmodel.envs.grasp import Grasp
-from worldmodel.envs.grasp_policies import ATTEMPTS, POLICIES, attempt, slippery
+from worldmodel.envs.grasp_policies import FAILURES, POLICIES, slippery
 from worldmodel.envs.simulation import Simulation
 
 SEEDS = range(12)
+ATTEMPTS = ("expert", *FAILURES)
 
 
 def play(names, seeds=SEEDS, fps=16.0, num_frames=33, **options):
     """Signals (T, A, S, ...) of the named attempts on the scenes of the seeds, all in one batch."""
     family = Grasp(**options)
     scenes = {seed: family.sampler(np.random.default_rng(seed)) for seed in seeds}
-    jobs = [
-        (attempt(scenes[seed], name) if name in ATTEMPTS else (scenes[seed], name), seed)
-        for name in names
-        for seed in seeds
-    ]
-    policies = [family.policy(policy, scene, np.random.default_rng(seed)) for (scene, policy), seed in jobs]
+    jobs = [(family.attempted(name, scenes[seed]), name, seed) for name in names for seed in seeds]
+    policies = [family.policy(name, scene, np.random.default_rng(seed)) for scene, name, seed in jobs]
     simulation = Simulation(family, len(jobs), fps=fps)
-    simulation.reset([scene for (scene, _), _ in jobs])
+    simulation.reset([scene for scene, _, _ in jobs])
     frames = [dict(simulation.signals)]
     for _ in range(num_frames - 1):
         actions = [policy(simulation.info(index)) for index, policy in enumerate(policies)]
@@ -40,12 +37,12 @@ def played():
 
 @pytest.mark.parametrize("name", ATTEMPTS)
 def test_attempts_end_as_they_are_meant_to(played, name):
-    assert (played[name]["success"][-1] == ATTEMPTS[name].succeeds).all()
-    assert ATTEMPTS[name].succeeds or not played[name]["success"].any()
+    assert (played[name]["success"][-1] == (name == "expert")).all()
+    assert name == "expert" or not played[name]["success"].any()
 
 
 def test_the_expert_passes_every_stage_and_every_definition_of_a_lift(played):
-    expert = played["success"]
+    expert = played["expert"]
     for name in ("reach", "contact", "lift", "hold", "place"):
         assert expert[name].any(axis=0).all(), name
     for name in ("robosuite_lift", "robosuite_grasp", "maniskill_grasp", "maniskill_pick_cube", "metaworld_grasp"):
@@ -61,7 +58,7 @@ def test_misses_leave_the_item_alone(played, name):
 
 @pytest.mark.parametrize(("name", "sign"), [("offset_left", -1.0), ("offset_right", 1.0)])
 def test_sideways_misses_close_on_that_side(played, name, sign):
-    aside = played[name]["gripper_position"][-1, :, 1] - played["success"]["gripper_position"][-1, :, 1]
+    aside = played[name]["gripper_position"][-1, :, 1] - played["expert"]["gripper_position"][-1, :, 1]
     assert (sign * aside > 0.05).all()
 
 
@@ -95,12 +92,12 @@ def test_a_slip_has_both_fingers_on_the_item_and_loses_it(played):
 
 def test_failures_begin_like_the_success(played):
     for name in ATTEMPTS:
-        np.testing.assert_array_equal(played[name]["gripper_position"][0], played["success"]["gripper_position"][0])
-        np.testing.assert_array_equal(played[name]["goal_distance"][0], played["success"]["goal_distance"][0])
+        np.testing.assert_array_equal(played[name]["gripper_position"][0], played["expert"]["gripper_position"][0])
+        np.testing.assert_array_equal(played[name]["goal_distance"][0], played["expert"]["goal_distance"][0])
 
 
 def test_the_expert_puts_items_down_at_their_goal_and_lets_go():
-    signals = play(["success"], task="place")
+    signals = play(["expert"], task="place")
     assert signals["success"][-1].all()
     assert (signals["opening"][-1] > 0.09).all()
     assert signals["lift"].any(axis=0).all()
@@ -108,12 +105,12 @@ def test_the_expert_puts_items_down_at_their_goal_and_lets_go():
 
 
 def test_the_expert_is_not_disturbed_by_other_items():
-    assert play(["success"], distractors=3)["success"][-1].all()
+    assert play(["expert"], distractors=3)["success"][-1].all()
 
 
 @pytest.mark.parametrize(("fps", "num_frames"), [(10.0, 31), (32.0, 49)])
 def test_the_expert_does_not_depend_on_the_control_rate(fps, num_frames):
-    assert play(["success"], seeds=range(4), fps=fps, num_frames=num_frames)["success"][-1].all()
+    assert play(["expert"], seeds=range(4), fps=fps, num_frames=num_frames)["success"][-1].all()
 
 
 def test_policies_vary_with_the_generator_and_with_nothing_else():
@@ -139,6 +136,7 @@ def test_a_slippery_item_is_too_heavy_for_the_grip():
     assert 2 * slippery(scene)["friction"] * scene.grip_force == pytest.approx(0.8 * scene.mass * 9.81)
 
 
-def test_unknown_attempts_are_refused():
-    with pytest.raises(ValueError, match="attempt: got 'luck', expected one of success"):
-        attempt(Grasp().sampler(np.random.default_rng(0)), "luck")
+def test_a_failure_by_another_width_stays_within_what_the_gripper_opens():
+    """An item that lies across is wider than the hand; the script still plays."""
+    played = play(["wrong_width"], seeds=range(4), num_frames=9, yaw=(1.5, 1.6), shapes=("capsule",))
+    assert np.isfinite(played["opening"]).all()

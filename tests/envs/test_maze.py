@@ -86,6 +86,20 @@ def test_the_distance_falls_to_nothing_and_agrees_with_the_field(clips, env):
         assert distance[-1] < 1e-3
 
 
+def test_cells_are_entered_along_the_shortest_path(clips, env):
+    for clip in clips:
+        scene = env.family.scene_from_json(clip.scene)
+        path, times = clip.outcome["shortest_path"], clip.outcome["visit_times"]
+        assert path == solve(scene.maze, scene.start, scene.goal) and len(path) - 1 == clip.outcome["shortest_steps"]
+        entered = sorted((cell for cell in range(len(times)) if times[cell] is not None), key=lambda cell: times[cell])
+        assert entered == path and times[scene.start] == 0.0
+        visited, visit_time = clip.signals["visited"], clip.signals["visit_time"]
+        np.testing.assert_array_equal(visited, visit_time <= clip.time[:, None])
+        assert visited[np.arange(len(clip)), clip.signals["cell"]].all()
+        # A cell away at the motor's greatest speed along one axis.
+        assert times[path[1]] > 0.5 * scene.cell_size / scene.max_speed
+
+
 @pytest.mark.parametrize("policy", ["wrong_branch", "halfway"])
 @pytest.mark.parametrize("braid", [0.0, 1.0])
 def test_named_failures_fail(policy, braid):

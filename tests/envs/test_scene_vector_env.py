@@ -155,9 +155,10 @@ def test_vector_wrappers_of_gymnasium_work():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_envs": 0}, "num_envs, threads, render_workers: got 0"),
-        ({"threads": -1}, "threads, render_workers: got 1, -1"),
-        ({"render_workers": -1}, "render_workers: got 1, 0, -1"),
+        ({"num_envs": 0}, "num_envs: got 0, expected a whole number of at least 1"),
+        ({"threads": -1}, "threads: got -1, expected a whole number of at least 0; 0 is one a core"),
+        ({"render_workers": -1}, "render_workers: got -1, expected a whole number of at least 0"),
+        ({"max_episode_steps": 0}, "max_episode_steps: got 0, expected a whole number of at least 1"),
         ({"autoreset_mode": "sometimes"}, "autoreset_mode: got 'sometimes', expected one of NextStep"),
         ({"image_size": 8}, "image_size: got 8, expected 16 to"),
         ({"height": 1.0}, "options: got height"),
@@ -167,6 +168,27 @@ def test_impossible_settings_are_refused(options, message):
     creator = gym.envs.registration.load_env_creator(gym.registry["worldmodel/FreeFall-v0"].vector_entry_point)
     with pytest.raises(ValueError, match=message):
         creator(**options)
+
+
+def test_a_limit_of_steps_truncates_as_time_limit_does():
+    vector = gym.make_vec("worldmodel/Maze-v0", NUM, max_episode_steps=2, pixels=False)
+    vector.reset(seed=0)
+    ended = [vector.step(vector.action_space.sample())[3] for _ in range(2)]
+    assert not ended[0].any() and ended[1].all()
+    assert vector.unwrapped.call("_max_episode_steps") == (2,) * NUM
+    shorter = gym.make_vec("worldmodel/Maze-v0", NUM, max_episode_steps=9, num_frames=3, pixels=False)
+    assert shorter.unwrapped.call("_max_episode_steps") == (2,) * NUM
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_lerobot_learns_of_every_env_what_it_learns_of_single_ones(name):
+    vector, reference = pair(name)
+    vector.reset(seed=0)
+    reference.reset(seed=0)
+    for asked in ("task", "task_description", "_max_episode_steps"):
+        assert vector.unwrapped.call(asked) == reference.call(asked)
+    with pytest.raises(ValueError, match="call: got 'close', expected one of task"):
+        vector.unwrapped.call("close")
 
 
 def test_misuse_is_refused():

@@ -154,6 +154,7 @@ def test_nodes_are_visited_in_the_order_of_the_route(clips, env):
     for clip in clips:
         scene = env.family.scene_from_json(clip.scene)
         route = shortest_route(scene.graph, scene.start, scene.goals)
+        assert clip.outcome["shortest_route"] == route
         times = clip.outcome["visit_times"]
         assert sorted((k for k in range(len(times)) if times[k] is not None), key=lambda k: times[k]) == route
         # Never faster than the motor allows, from rim to rim.
@@ -409,6 +410,7 @@ def test_impossible_options_are_refused(options, message):
         ({"ball_radius": 0.03}, "ball_radius: got 0.03, expected up to 0.0280 m"),
         ({"max_speed": 0.5}, "max_speed: got 0.5, expected the environment's 0.6 m/s"),
         ({"friction": -0.1}, "friction: got -0.1"),
+        ({"friction": np.inf}, "friction: got inf"),
     ],
 )
 def test_impossible_scenes_are_refused(env, change, message):
@@ -421,8 +423,9 @@ def test_larger_graphs_than_the_environment_was_made_for_are_refused():
     with pytest.raises(ValueError, match="nodes: got 3, expected at most the 2"):
         env.reset(options={"scene": ROW})
     flood = GraphTraversalEnv(image_size=16, task="flood")
-    with pytest.raises(ValueError, match=r"flood_speed: got 0\.0"):
-        flood.reset(seed=0, options={"flood_speed": 0.0})
+    for speed in (0.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"flood_speed: got {speed}"):
+            flood.reset(seed=0, options={"flood_speed": speed})
     with pytest.raises(ValueError, match="got a scene of type VisitScene, expected a FloodScene"):
         flood.reset(options={"scene": ROW})
     assert isinstance(flood.family.sampler(np.random.default_rng(0)), FloodScene)
