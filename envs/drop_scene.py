@@ -11,7 +11,7 @@ import numpy as np
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
 from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, picture_coordinates
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, ends, expect
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -150,15 +150,15 @@ class DropSampler:
         first = self._object(rng, ends(self.sideways), self.colours, height)
         return DropScene(
             **{field.name: getattr(first, field.name) for field in dataclasses.fields(first)},
-            **{name: self._drawn(name, rng) for name in ("gravity", "restitution", "friction", "scale")},
+            gravity=drawn(self, "gravity", rng),
+            restitution=drawn(self, "restitution", rng),
+            friction=drawn(self, "friction", rng),
+            scale=drawn(self, "scale", rng),
             others=self._others(first, height, rng),
             support=self.support,
             support_height=height,
             release=self.release,
         )
-
-    def _drawn(self, name: str, rng: np.random.Generator) -> float:
-        return draw(getattr(self, name), type(self).__dataclass_fields__[name].default, rng)
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -169,16 +169,16 @@ class DropSampler:
     ) -> DropObject:
         kind = str(rng.choice(self._kinds))
         shape = UNSEEN.get(kind, kind)
-        size = draw_size(kind, self._drawn("radius", rng), rng)
+        size = draw_size(kind, drawn(self, "radius", rng), rng)
         quaternion = rng.normal(size=4)
         quaternion /= np.linalg.norm(quaternion)
         qw, qx, qy, qz = map(float, quaternion)
         half_width, _, lowest = half_extents(shape, size, (qw, qx, qy, qz))
-        x, y = float(rng.uniform(*sideways)), self._drawn("depth", rng)
+        x, y = float(rng.uniform(*sideways)), drawn(self, "depth", rng)
         gap, highest = ends(self.clearance)
         least = clear_height(self.support, height, x, half_width) + gap
         z = lowest + rng.uniform(least, max(least, highest))
-        colour, mass = str(rng.choice(colours)), self._drawn("mass", rng)
+        colour, mass = str(rng.choice(colours)), drawn(self, "mass", rng)
         return DropObject(shape, size, colour, (x, y, float(z)), (qw, qx, qy, qz), mass)
 
     def _others(self, first: DropObject, height: float, rng: np.random.Generator) -> tuple[DropObject, ...]:

@@ -41,8 +41,8 @@ class GraphOptions:
         expect(least >= 2, "nodes", self.nodes, "at least 2")
         for name, fewest in (("max_degree", 1 if most == 2 else 2), ("cycles", 0)):
             value = getattr(self, name)
-            whole = isinstance(value, (int, np.integer)) and value >= fewest
-            expect(whole, name, value, f"a whole number of at least {fewest}")
+            whole = isinstance(value, (int, np.integer))
+            expect(whole and bool(value >= fewest), name, value, f"a whole number of at least {fewest}")
         check_numbers(self, LIMITS)
         expect(
             self.node_radius > self.channel_width / 2.0,

@@ -21,7 +21,7 @@ from worldmodel.envs.fetch import (
     picture_coordinates,
     start_qpos,
 )
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, ends, expect
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -159,7 +159,7 @@ class GraspSampler:
             goal=self._goal(item, rng),
             gripper=(float(start[0]), float(start[1]), float(start[2])),
             task=self.task,
-            grip_force=self._drawn("grip_force", rng),
+            grip_force=drawn(self, "grip_force", rng),
             distractors=self._distractors(item, rng),
         )
 
@@ -173,20 +173,19 @@ class GraspSampler:
         shape = str(rng.choice(self.shapes))
         return Item(
             shape=shape,
-            size=_half_sizes(shape, 0.5 * self._drawn("width", rng), rng),
+            size=_half_sizes(shape, 0.5 * drawn(self, "width", rng), rng),
             colour=str(rng.choice(colours)),
             position=(float(CENTRE[0] + rng.uniform(*depth)), float(CENTRE[1] + rng.uniform(*sideways))),
-            **{name: self._drawn(name, rng) for name in ("yaw", "mass", "friction")},
+            yaw=drawn(self, "yaw", rng),
+            mass=drawn(self, "mass", rng),
+            friction=drawn(self, "friction", rng),
         )
-
-    def _drawn(self, name: str, rng: np.random.Generator) -> float:
-        return draw(getattr(self, name), type(self).__dataclass_fields__[name].default, rng)
 
     def _goal(self, item: Item, rng: np.random.Generator) -> tuple[float, float, float]:
         x, y, z = item.centre
         if self.task == "pick":
             dx, dy = rng.uniform(-0.02, 0.02), rng.uniform(-0.04, 0.04)
-            return (float(x + dx), float(y + dy), float(z + self._drawn("lift", rng)))
+            return (float(x + dx), float(y + dy), float(z + drawn(self, "lift", rng)))
         aside = rng.uniform(0.07, 0.1) * (-1.0 if y > CENTRE[1] else 1.0)  # towards the middle, so it stays in view
         return (float(x + rng.uniform(-0.02, 0.02)), float(y + aside), z)
 

@@ -59,7 +59,7 @@ def check_ranges(options: Any, limits: Mapping[str, Limits]) -> None:
     """
     for name, allowed in limits.items():
         value = getattr(options, name)
-        if value is None and type(options).__dataclass_fields__[name].default is None:
+        if value is None and getattr(type(options), name) is None:
             continue
         several = isinstance(value, (tuple, list))
         pair = tuple(value) if several else (value, value)
@@ -89,6 +89,11 @@ def draw(value: Range, usual: Range, rng: np.random.Generator) -> float:
     if isinstance(value, tuple) or isinstance(usual, tuple):
         return float(rng.uniform(*ends(value)))
     return float(value)
+
+
+def drawn(options: Any, name: str, rng: np.random.Generator) -> float:
+    """A number from the range that is the field ``name`` of options; see :func:`draw`."""
+    return draw(getattr(options, name), getattr(type(options), name), rng)
 
 
 def least_and_most(name: str, value: Any) -> tuple[int, int]:

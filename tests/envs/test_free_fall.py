@@ -577,7 +577,7 @@ def test_objects_that_overlap_or_cannot_be_seen_are_refused(options, change, mes
         ({"support": "cloud"}, "support: got 'cloud', expected one of none, table, ramp, ledge"),
         ({"release": "magnet"}, "release: got 'magnet', expected one of none, gripper"),
         ({"shapes": "odd"}, "shapes: got 'odd'"),
-        ({"shapes": ("cone",)}, r"shapes: got \('cone',\), expected some of box"),
+        ({"shapes": ("cone",)}, r"shapes: got \('cone',\), expected a tuple of some of box"),
         ({"objects": 4, "radius": (0.5, 0.6), "sideways": (0.0, 0.0)}, "objects: got 4, expected fewer"),
         ({"render_mode": "human"}, "render_mode: got 'human'"),
         ({"image_size": 8}, "image_size: got 8"),
