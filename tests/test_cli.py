@@ -12,7 +12,7 @@ def run(*arguments, before=""):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "collect", "show", "rollout", "evaluate", "certify", "rank", "train", "doctor"]
+    "command", ["demo", "collect", "show", "rollout", "evaluate", "certify", "rank", "train", "convert", "doctor"]
 )
 def test_every_command_explains_itself(command):
     result = run(command, "--help")

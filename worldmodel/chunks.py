@@ -114,10 +114,11 @@ def _imagine(
 def _too_little(batch: int, backend: Backend) -> str:
     """What to do where an estimate of memory was too low."""
     fewer = f"batch_size={batch // 2}" if batch > 1 else "a smaller image_size or num_frames"
+    taken = getattr(getattr(backend, "running", None), "savings", ())  # the embedded kind is run in one way
+    savings = tuple(dict.fromkeys((*taken, "slicing", "tiling")))
     return (
         f"memory: got too little on {backend.device} for {batch} at once, expected more than was estimated; use "
-        f"{fewer} or "
-        "load(..., running=Running(memory=('slicing', 'tiling')))"
+        f"{fewer} or load(..., running=Running(memory={savings!r}))"
     )
 
 

@@ -8,7 +8,7 @@ import sys
 import tyro
 
 from worldmodel.commands.judging import certify, demo, doctor, evaluate, rank
-from worldmodel.commands.making import collect, curriculum, rollout, show, train
+from worldmodel.commands.making import collect, convert, curriculum, rollout, show, train
 
 # Before anything imports transformers: no chatter about optional packages.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -28,6 +28,7 @@ def main() -> None:
                 "rank": rank,
                 "curriculum": curriculum,
                 "train": train,
+                "convert": convert,
                 "doctor": doctor,
             },
             prog="worldmodel",

@@ -69,6 +69,7 @@ def imagine(
         check_clips(model.recipe, truth, keys, "truth", "pass any_camera=True (--any-camera)")
     listener = listening(model, truth.action_spec(keys[0])) if told else None
     model = model if listener is None else listener
+    model.backend.check_memory(min(batch_size, len(keys)))  # settles what provenance says of it
     settings = {**model.provenance(**options, tail=tail), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 

@@ -83,6 +83,11 @@ def located(name: str | Path, argument: str = "model") -> Path:
     folder = EMBEDDED.get(str(name), Path(name))
     if str(name) in EMBEDDED and not folder.is_dir():
         raise ValueError(f"{argument}: got no weights of {name} in {folder}, expected them; install worldmodel again")
+    if folder.is_file():
+        raise ValueError(
+            f"{argument}: got the file {str(name)!r}, expected a pipeline folder; make one of NVIDIA's .pt with "
+            "`worldmodel convert`, or with worldmodel.backends.cosmos25_convert.convert"
+        )
     if not folder.is_dir() and not is_hub_id(str(name)):
         raise ValueError(
             f"{argument}: got {str(name)!r}, expected {', '.join(EMBEDDED)}, an existing pipeline folder or owner/name "

@@ -5,9 +5,11 @@ import pytest
 import tiny_predict
 import torch
 
+from worldmodel.backends import attention
 from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
 from worldmodel.backends.cosmos25_network import CosmosNetwork
 from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
+from worldmodel.backends.running import Running
 from worldmodel.noise import KeyedNoise
 from worldmodel.sampling import PredictPerturb, sample
 from worldmodel.sampling.sparse import SparsePredictPerturb
@@ -28,9 +30,9 @@ def noise(seed, *shape):
     return torch.randn(*shape or SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
-def released(given=1, guidance=0.0, actions=False, given_sigma=1e-4, dtype=torch.float32):
+def released(given=1, guidance=0.0, actions=False, given_sigma=1e-4, dtype=torch.float32, running=None):
     transformer = tiny_predict.action_transformer().to(dtype)
-    network = CosmosNetwork(transformer)
+    network = CosmosNetwork(transformer, running)
     text, negative = (network.read(noise(seed, 1, 5, tiny_predict.TEXT)) for seed in (1, 2))
     embedded = transformer.embed_actions(noise(3, len(noise(0)), 12, 7), given) if actions else None
     told = Conditions(text, negative if guidance else None, guidance, given_sigma, embedded)
@@ -86,6 +88,31 @@ def test_branches_compute_and_renew_the_same_tokens_and_no_others(denoise):
     for before, after in zip(keys, memory.keys, strict=True):
         assert torch.equal(before[~chosen], after[~chosen])
         assert (before[chosen] != after[chosen]).float().mean() > 0.9
+
+
+@torch.no_grad()
+def test_evaluations_in_part_use_the_chosen_kernel_and_the_rotation_of_the_others(monkeypatch):
+    """Whole ones use them too: tables are made once for all, and no attention goes through another kernel."""
+    kernels, tables, dispatch = [], [], attention.dispatch_attention_fn
+
+    def dispatched(*args, backend, **options):
+        kernels.append(backend.value)
+        return dispatch(*args, backend=backend, **options)
+
+    plain, chosen = released(guidance=2.0), released(guidance=2.0, running=Running(attention="_native_math"))
+    monkeypatch.setattr(attention, "dispatch_attention_fn", dispatched)
+    chosen._network.transformer.rope.register_forward_hook(lambda *_: tables.append(1))
+    answers = []
+    for denoise in (plain, chosen):
+        whole, memory = denoise.remember(noise(1), SIGMA)
+        part, computed = denoise.partial(noise(2), SIGMA, some(0.05), memory)
+        answers.append((whole, torch.where(computed, part, 0.0)))
+    same(plain, answers[1][0], answers[0][0])
+    same(plain, answers[1][1], answers[0][1])
+    chosen(noise(1), SIGMA)
+    blocks = len(chosen._network.transformer.transformer_blocks)
+    assert kernels == ["_native_math"] * (3 * 2 * blocks), "to itself and to the prompt, in each of three evaluations"
+    assert len(tables) == 1
 
 
 @torch.no_grad()

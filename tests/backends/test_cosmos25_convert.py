@@ -3,15 +3,17 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 import tiny_predict
 import torch
 
+import worldmodel
 from worldmodel.backends import cosmos25_convert
 from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel
 from worldmodel.backends.cosmos25_convert import build, convert, converted, load_checkpoint
 from worldmodel.backends.families import load_backend
-from worldmodel.backends.text import ship_prompt
+from worldmodel.backends.text import Prompts, ship_prompt, shipped_prompt
 
 NO_WEIGHTS = {
     "net.accum_video_sample_counter": torch.zeros(()),
@@ -51,6 +53,48 @@ def test_every_weight_comes_back_and_every_key_is_reported(base, tmp_path, width
     assert json.loads((tmp_path / "out" / "conversion.json").read_text())["renamed"] == report.renamed
     assert backend.recipe == cosmos25_convert.ACTION_RECIPE
     assert not list((tmp_path / "out").rglob("*.pt")) and not list((tmp_path / "out").rglob("*.bin"))
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_base_of_the_hub_has_an_encoder_and_the_model_made_of_it_needs_none(own_cache, tmp_path):
+    base = tiny_predict.save(tiny_predict.pipeline(**tiny_predict.text_parts()), tmp_path / "base")
+    torch.save(checkpoint(tiny_predict.action_transformer()), tmp_path / "ema.pt")
+    convert(tmp_path / "ema.pt", base, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out" / "text_encoder").exists() and not (base / "prompts").exists()
+    encoded = Prompts(base, "cpu", torch.bfloat16, cache=tmp_path / "other").embed("")
+    assert torch.equal(shipped_prompt(tmp_path / "out", ""), encoded)
+    model = worldmodel.load(tmp_path / "out", "cpu", guardrail="none").conditioned(image_size=(32, 48))
+    frames = np.zeros((1, 32, 48, 3), np.uint8)
+    rollout = model.rollout(frames, seeds=[0], actions=np.zeros((1, 12, 7)), steps=1, progress=False)
+    assert rollout.video.shape == (1, 13, 32, 48, 3)
+
+
+def test_a_base_with_neither_the_empty_prompt_nor_an_encoder_is_refused_before_anything_is_written(tmp_path):
+    base = tiny_predict.save(tiny_predict.pipeline(), tmp_path / "base")
+    torch.save(checkpoint(tiny_predict.action_transformer()), tmp_path / "ema.pt")
+    with pytest.raises(ValueError, match=r"base: got no text_encoder, expected one .*fetch it, or keep .*ship_prompt"):
+        convert(tmp_path / "ema.pt", base, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_actions_of_another_robot_are_refused_before_anything_is_written(base, tmp_path):
+    torch.save(checkpoint(tiny_predict.action_transformer(32, action_dim=8)), tmp_path / "ema.pt")
+    with pytest.raises(ValueError, match=r"action_width: got 32, expected 4 actions .* of 7 numbers; choose another"):
+        convert(tmp_path / "ema.pt", base, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["ema.pt", "checkpoints/ema.pt"])
+def test_loading_the_checkpoint_itself_says_how_to_convert_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    torch.save(checkpoint(tiny_predict.action_transformer()), name)
+    with pytest.raises(ValueError, match=rf"model: got the file '{name}', expected a pipeline folder; .*convert"):
+        worldmodel.load(name, "cpu")
 
 
 def test_names_of_the_official_checkpoint():

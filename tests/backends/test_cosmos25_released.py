@@ -213,6 +213,8 @@ def test_a_refined_rollout_of_the_toolkit(folder):
             r"image_size: got \(480, 854\), expected multiples of 16; the nearest is \(480, 848\)",
         ),
         ({"num_frames": 0}, "num_frames: got 0, expected 4n"),
+        ({"num_frames": 513}, "num_frames: got 513, expected at most 509"),
+        ({"image_size": (2064, 32)}, r"image_size: got \(2064, 32\), expected sides of at most 2048"),
         ({"colour": "red"}, "colour: got it for .*, expected prompt, negative_prompt"),
         ({"guidance": -1.0}, "guidance: got -1.0, expected a finite number of at least 0"),
     ],
@@ -220,6 +222,20 @@ def test_a_refined_rollout_of_the_toolkit(folder):
 def test_what_the_model_cannot_take_is_refused_with_the_nearest_it_can(backend, options, message):
     with pytest.raises(ValueError, match=message):
         backend.conditioned(**options)
+
+
+@pytest.mark.parametrize(("size", "frames"), [((2048, 16), 1), ((16, 2048), 1), ((16, 16), 509)])
+def test_the_largest_clips_are_evaluated(backend, size, frames):
+    largest = backend.conditioned(image_size=size, num_frames=frames, guidance=0.0)
+    x = torch.zeros(1, *largest.latent_shape)
+    assert largest.denoiser(x[:, :, :0])(x, 0.5).shape == x.shape
+
+
+def test_a_recipe_beyond_the_network_is_refused(tmp_path):
+    recipe = {"name": "wide", "image_size": [704, 4096], "num_frames": 93, "fps": 16.0, "steps": 36}
+    folder = tiny_predict.save(tiny_predict.pipeline(), tmp_path / "wide", recipe)
+    with pytest.raises(ValueError, match=r"image_size: got \(704, 4096\), expected sides of at most 2048"):
+        worldmodel.load(folder, "cpu", guardrail="none")
 
 
 def test_actions_for_a_model_without_are_refused(backend, folder):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny_cosmos3
+import tiny_wan
 import torch
 from diffusers import Cosmos3OmniTransformer
 from diffusers.pipelines.cosmos.pipeline_cosmos3_omni import (
@@ -124,6 +125,24 @@ def test_other_networks_and_schedules_equal_the_stock_pipeline(tmp_path, changes
         latents=start(told, 3), output_type="latent",
     ).video  # fmt: skip
     assert_same(rolled(told, None), theirs)
+
+
+def test_the_autoencoder_of_the_released_models_equals_the_stock_pipeline(tmp_path):
+    """Wan2.2's: 48 channels, 16 x 16 pixels a place, in patches; on from an image, with guidance."""
+    network = tiny_cosmos3.transformer(latent_channel=48, patch_latent_dim=192)
+    pipe = tiny_cosmos3.pipeline(network, codec=tiny_wan.vae("2.2"))
+    pipe.save_pretrained(tmp_path / "wide")
+    told = worldmodel.load(tmp_path / "wide", device="cpu", guardrail="none").conditioned(
+        image_size=SIZE, num_frames=FRAMES, fps=FPS, prompt="a red ball falls", guidance=2.0
+    )
+    assert told.backend.latent_shape == (48, 3, 2, 3)
+    frames = images()[None]
+    theirs = pipe(
+        "a red ball falls", num_frames=FRAMES, height=SIZE[0], width=SIZE[1], fps=FPS, num_inference_steps=STEPS,
+        guidance_scale=2.0, latents=start(told, 3, told.backend.encode(frames)), output_type="latent",
+        image=frames[0, 0],
+    ).video  # fmt: skip
+    assert_same(rolled(told, frames), theirs)
 
 
 def test_the_native_schedule_is_the_stock_pipelines(tmp_path):

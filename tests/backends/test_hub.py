@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 import tiny_predict
+import torch
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import filter_repo_objects
 
 from worldmodel.backends import hub
 from worldmodel.backends.checksum import stated_hash
@@ -31,12 +34,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def put(cache, revision, subfolder=""):
+def put(cache, revision, subfolder="", recipe=None):
     repository = cache / f"models--{NAME.replace('/', '--')}"
     reference = repository / "refs" / revision
     reference.parent.mkdir(parents=True)
     reference.write_text(COMMIT)
-    tiny_predict.save(tiny_predict.pipeline(), repository / "snapshots" / COMMIT / subfolder)
+    return tiny_predict.save(tiny_predict.pipeline(), repository / "snapshots" / COMMIT / subfolder, recipe)
 
 
 def test_the_known_revision_is_taken_from_the_cache(cache):
@@ -68,9 +71,43 @@ def test_a_repository_of_the_hub_is_fine_tuned_and_saved_whole(cache, tmp_path):
     assert not any(path.is_symlink() for path in out.rglob("*")), "the cache may be cleared"
 
 
+@pytest.mark.parametrize("subfolder", ["", "pipelines/robot"])
+def test_a_pipeline_of_our_own_keeps_its_recipe_its_prompts_and_its_card(cache, subfolder):
+    recipe = {"name": "mine", "image_size": (32, 48), "num_frames": 9, "fps": 8.0, "steps": 3}
+    folder = put(cache, "main", subfolder, recipe)
+    ship_prompt(folder, "", tiny_predict.embeddings(1))
+    (folder / "README.md").write_text("My model.\n")
+    backend = load_backend(NAME, "cpu", revision="main", subfolder=subfolder or None, guardrail="none")
+    assert (backend.recipe.name, backend.recipe.num_frames) == ("mine", 9)
+    assert torch.equal(backend._prompts.embed(""), tiny_predict.embeddings(1))
+    (folder / "README.md").write_text(f"- weights: SHA-256 `{'0' * 64}`\n")
+    with pytest.raises(ValueError, match=r"expected 000000000000..., which README.md describes"):
+        load_backend(NAME, "cpu", revision="main", subfolder=subfolder or None, guardrail="none")
+
+
+@pytest.mark.parametrize("subfolder", ["", "pipelines/robot"])
+def test_what_is_fetched_of_a_repository(monkeypatch, subfolder):
+    asked = {}
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **options: asked.update(options))
+    with pytest.raises(TypeError):
+        hub.fetch("me/mine", subfolder=subfolder or None)
+    inside = f"{subfolder}/" if subfolder else ""
+    wanted = ["model_index.json", "worldmodel.json", "prompts/empty.safetensors", "README.md", "vae/config.json"]
+    others = ["prompts/notes.txt", "conversion.pt", "text_encoder/model.safetensors", "robot/action-cond/ema.pt"]
+    files = [f"{inside}{name}" for name in (*wanted, *others)] + ["docs/README.md"]
+    fetched = list(filter_repo_objects(files, allow_patterns=asked["allow_patterns"]))
+    assert fetched == [f"{inside}{name}" for name in wanted]
+
+
 def answer(code):
     """What huggingface_hub's errors read of an HTTP response."""
     return SimpleNamespace(status_code=code, headers={}, request=None)
+
+
+def caused(error, cause):
+    """The error as huggingface_hub raises it where nothing is in the cache."""
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -82,6 +119,12 @@ def answer(code):
             RepositoryNotFoundError("no", response=answer(401)),
             "got no such repository, or a private one.*hf auth login",
         ),
+        (HfHubHTTPError("no", response=answer(401)), r"got a token that the hub does not take \(401\).*hf auth login"),
+        (
+            caused(LocalEntryNotFoundError("no"), HfHubHTTPError("no", response=answer(403))),
+            r"got a token that the hub does not take \(403\), expected a valid one",
+        ),
+        (caused(LocalEntryNotFoundError("no"), HfHubHTTPError("no", response=answer(503))), "got neither.*go online"),
         (LocalEntryNotFoundError("no"), "got neither the hub nor a cached copy of x.*go online"),
     ],
 )

@@ -6,7 +6,9 @@ import types
 
 import numpy as np
 import pytest
+import tiny_cosmos3
 import tiny_predict
+import tiny_wan
 import torch
 
 import worldmodel
@@ -32,19 +34,37 @@ class Checker:
         return None if video.max() == 0 else video // 2
 
 
-def test_the_licence_is_said_at_load(folder, caplog):
+@pytest.fixture(scope="module")
+def folders(folder, tmp_path_factory):
+    """A pipeline of every family."""
+    root = tmp_path_factory.mktemp("families")
+    tiny_wan.text_to_video().save_pretrained(root / "wan")
+    tiny_cosmos3.pipeline().save_pretrained(root / "cosmos3")
+    return {"Cosmos-Predict2.5": folder, "Wan": root / "wan", "Cosmos 3": root / "cosmos3", "embedded": "tiny"}
+
+
+@pytest.mark.parametrize(
+    ("family", "licence"),
+    [("Cosmos-Predict2.5", "NVIDIA Open Model License"), ("Wan", "Apache-2.0"), ("Cosmos 3", "OpenMDW-1.1")],
+)
+def test_the_licence_is_said_at_load(folders, caplog, family, licence):
     with caplog.at_level(logging.WARNING, "worldmodel"):
-        load_backend(str(folder), "cpu", guardrail="none")
-    assert "come under NVIDIA Open Model License" in caplog.text
-    assert "guardrail: none" in caplog.text
+        backend = load_backend(str(folders[family]), "cpu", guardrail="none")
+    assert f"weights of the {family} family come under {licence}" in caplog.text
+    assert ("guardrail: none" in caplog.text) == (family != "Wan"), "there is none to go without"
+    assert backend.provenance()["licence"].startswith(licence)
+
+
+@pytest.mark.parametrize("family", ["Cosmos-Predict2.5", "Wan", "Cosmos 3", "embedded"])
+def test_what_is_no_choice_of_a_guardrail_is_refused_by_every_family(folders, family):
+    with pytest.raises(ValueError, match="guardrail: got 'off', expected 'nvidia' or 'none'"):
+        worldmodel.load(folders[family], "cpu", guardrail="off")
 
 
 def test_without_the_guardrail_there_must_be_a_word_for_it(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "cosmos_guardrail", None)
     with pytest.raises(ValueError, match=r"guardrail: got no package cosmos_guardrail.* pass guardrail='none'"):
         load_backend(str(folder), "cpu")
-    with pytest.raises(ValueError, match="guardrail: got 'off', expected 'nvidia' or 'none'"):
-        load_backend(str(folder), "cpu", guardrail="off")
 
 
 def test_an_installed_guardrail_is_used_and_recorded(folder, monkeypatch):
@@ -58,6 +78,9 @@ def test_an_installed_guardrail_is_used_and_recorded(folder, monkeypatch):
     np.testing.assert_array_equal(told.decode(latents), bare.decode(latents) // 2)
     with pytest.raises(ValueError, match="prompt: got 'unsafe', expected one that NVIDIA's guardrail finds safe"):
         told.conditioned(prompt="unsafe")
+    unread = told.conditioned(prompt=tiny_predict.embeddings(1))
+    assert unread.provenance()["guardrail"] == "nvidia, of videos alone", "an embedding cannot be checked"
+    assert unread.conditioned(prompt="a cup").provenance()["guardrail"] == "nvidia"
 
 
 def test_unsafe_videos_are_named():

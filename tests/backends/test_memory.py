@@ -3,6 +3,7 @@
 import pytest
 import tiny_cosmos3
 import tiny_predict
+import tiny_wan
 import torch
 from safetensors.torch import save_file
 from torch.profiler import ProfilerActivity, profile
@@ -116,6 +117,49 @@ def test_a_refusal_says_what_fits():
         memory.settle_clip(taken, CPU, (), 4, 10_000_000_000)
     with pytest.raises(ValueError, match="use a smaller image_size or num_frames"):
         memory.settle_clip(taken, CPU, (), 4, 100_000_000)
+
+
+def test_a_refusal_keeps_the_savings_that_were_chosen():
+    weights = Weights(transformers=28_000_000_000, layer=1_000_000_000, others=500_000_000)
+    with pytest.raises(ValueError) as raised:
+        memory.settle_weights(weights, CUDA, ("tiling", "fp8"), 10_000_000_000)
+    assert str(raised.value).endswith("; use memory=('tiling', 'fp8', 'offload') (1.6 GB)"), "and says each once"
+    taken = Clip(evaluation=1_000_000_000, decoding=4_000_000_000, tile=500_000_000)
+    with pytest.raises(ValueError, match=r"use memory=\('fp8', 'slicing'\) \(4.4 GB\) or memory=\('fp8', 'tiling'\)"):
+        memory.settle_clip(taken, CPU, ("fp8",), 4, 10_000_000_000)
+
+
+def test_savings_of_weights_leave_room_for_a_clip_if_any_do(caplog):
+    weights, usual = Weights(transformers=28_000, layer=1_000, others=500), Clip(1_000, 10_000, 500)
+    assert memory.settle_weights(weights, CUDA, None, 45_000, usual) == ()
+    assert memory.settle_weights(weights, CUDA, None, 40_000, usual) == ("offload",), "exact, as tiles are not"
+    assert memory.settle_weights(weights, CPU, None, 40_000, usual) == (), "and tiles"
+    assert memory.settle_weights(weights, CPU, None, 32_000, usual) == ("fp8",)
+    assert not caplog.text
+    assert memory.settle_weights(weights, CPU, None, 32_000, Clip(50_000, 50_000, 50_000)) == ()
+    assert memory.settle_weights(weights, CUDA, (), 40_000, usual) == (), "smaller clips may be asked for"
+    assert caplog.text.count("and a clip of the usual size takes 0.0 GB; ask for smaller ones") == 2
+
+
+def test_recorded_evaluations_are_not_offloaded():
+    weights = Weights(transformers=28_000, layer=1_000, others=500)
+    assert memory.settle_weights(weights, CUDA, None, 20_000, recorded=True) == ("fp8",)
+    with pytest.raises(ValueError, match="use a smaller model or another device, or leave cuda_graphs out"):
+        memory.settle_weights(weights, CUDA, None, 10_000, recorded=True)
+
+
+def test_an_autoencoder_in_full_precision_is_weighed_so(tmp_path, monkeypatch):
+    """Wan's, which runs in float32 whatever the precision of the others."""
+    tiny_wan.text_to_video().save_pretrained(tmp_path)
+    half, told = memory.weigh(tmp_path, torch.bfloat16), memory.weigh(tmp_path, torch.bfloat16, ("vae",))
+    assert (told.transformers, told.layer, told.others) == (half.transformers, half.layer, 2 * half.others)
+    monkeypatch.setattr(memory, "free", lambda _: told.on_device(()) - 1)
+    with pytest.raises(ValueError, match=r"expected 0\.0 GB for the weights"):
+        worldmodel.load(tmp_path, device="cpu", dtype=torch.bfloat16)
+    network, codec, recipe = tiny_wan.transformer(16, 1).config, tiny_wan.vae().config, Recipe("", (32, 48), 9, 4.0, 1)
+    low, mixed = (memory.clip(network, codec, torch.bfloat16, recipe, 2, each) for each in (None, torch.float32))
+    assert mixed.evaluation == low.evaluation
+    assert mixed.decoding == pytest.approx(2 * low.decoding, abs=2)
 
 
 def test_models_and_rollouts_that_do_not_fit_are_refused(tmp_path, monkeypatch):

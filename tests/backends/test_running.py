@@ -8,15 +8,27 @@ import tiny_cosmos3
 import tiny_predict
 import tiny_wan
 import torch
-from diffusers import FirstBlockCacheConfig
+from diffusers import (
+    FirstBlockCacheConfig,
+    PyramidAttentionBroadcastConfig,
+    TaylorSeerCacheConfig,
+    TextKVCacheConfig,
+    apply_pyramid_attention_broadcast,
+    apply_taylorseer_cache,
+    apply_text_kv_cache,
+)
 from diffusers.hooks import HookRegistry, ModelHook
 
 import worldmodel
+from worldmodel.backends import memory
 from worldmodel.backends.attention import attend, check_kernel
+from worldmodel.backends.cosmos3_network import Cosmos3Network
 from worldmodel.backends.cosmos25_network import CosmosNetwork
 from worldmodel.backends.first_block import FirstBlock
 from worldmodel.backends.graphs import Recorded
-from worldmodel.backends.running import Running, check_tiles
+from worldmodel.backends.running import Running, check_hooks, check_tiles
+from worldmodel.collect import collect
+from worldmodel.imagine import imagine
 
 SIZE, FRAMES = (32, 48), 9
 
@@ -30,8 +42,8 @@ def folders(tmp_path_factory):
     return root
 
 
-def told(folders, kind, **settings):
-    model = worldmodel.load(folders / kind, device="cpu", guardrail="none", running=Running(**settings))
+def told(folders, kind, device="cpu", **settings):
+    model = worldmodel.load(folders / kind, device=device, guardrail="none", running=Running(**settings))
     words = torch.randn(1, 5, tiny_wan.TEXT, generator=torch.Generator().manual_seed(0))
     prompts = {"predict": tiny_predict.embeddings(1), "cosmos3": "a red ball", "wan": words}
     return model.conditioned(
@@ -42,6 +54,18 @@ def told(folders, kind, **settings):
 def latents(model, seeds=(1,), **options):
     options = {"steps": 3} | options
     return model.rollout(None, seeds=seeds, keep_latents=True, progress=False, **options).latents
+
+
+def moved(model):
+    """Latents of a rollout of Cosmos 3 that actions lead."""
+    told = model.conditioned(domain="bridge_orig_lerobot")
+    actions, frames = np.random.default_rng(0).normal(size=(1, FRAMES - 1, 10)), np.full((1, *SIZE, 3), 99, np.uint8)
+    return told.rollout(frames, seeds=[1], actions=actions, steps=3, keep_latents=True, progress=False).latents
+
+
+def network_of(model):
+    backend = model.backend
+    return backend.transformers[0] if hasattr(backend, "transformers") else backend.transformer
 
 
 def off(ours, theirs):
@@ -86,12 +110,52 @@ def test_eight_bit_weights_are_kept_in_eight_bits_and_change_little(folders):
     assert running["memory"] == ["fp8", "slicing"]
 
 
-def test_offloaded_layers_are_hooked_where_evaluations_go_through_them():
-    """On the CPU, where it saves nothing: hooks on whole blocks would never be called."""
-    network = tiny_predict.transformer()
-    expected = CosmosNetwork(tiny_predict.transformer()).read(tiny_predict.embeddings(1)).keys[0]
-    placed = Running(memory=("offload",)).place(network, "cpu")
-    assert torch.equal(CosmosNetwork(placed).read(tiny_predict.embeddings(1)).keys[0], expected)
+def hooked(network):
+    """Names of modules with diffusers' hooks, and whether they have parts."""
+    found = {name: each for name, each in network.named_modules() if getattr(each, "_diffusers_hook", None)}
+    return {name: bool(list(each.children())) for name, each in found.items() if each._diffusers_hook.hooks}
+
+
+@pytest.mark.parametrize("kind", ["predict", "cosmos3", "wan"])
+def test_offloaded_layers_give_what_others_give(folders, kind, monkeypatch):
+    """On the CPU, where it saves nothing, and is refused otherwise."""
+    monkeypatch.setattr(Running, "checked", lambda self, device: self)
+    plain, offloaded = told(folders, kind), told(folders, kind, memory=("offload",))
+    assert np.array_equal(latents(offloaded), latents(plain))
+    assert offloaded.rollout(None, seeds=[0], steps=1, progress=False).provenance["running"]["memory"] == ["offload"]
+    names = hooked(network_of(offloaded))
+    assert len(names) > 20
+    if kind == "cosmos3":
+        assert np.array_equal(moved(offloaded), moved(plain))
+
+
+@pytest.mark.parametrize(("make", "network"), [(tiny_predict, CosmosNetwork), (tiny_cosmos3, Cosmos3Network)])
+def test_what_is_held_beside_layers_is_not_offloaded_where_no_call_would_fetch_it(make, network):
+    """Such as Cosmos 3's embedding of the actions' modality: hooks are on the layers that are called alone."""
+    placed = Running(memory=("offload", "fp8")).place(make.transformer(), "cpu")
+    assert not any(hooked(placed).values())
+    network(placed)
+    with pytest.raises(ValueError, match=r"got hooks or a cache of diffusers \(group_offloading\)"):
+        other = make.transformer()
+        other.enable_group_offload(torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1)
+        network(other)
+
+
+def test_the_own_weights_of_wans_blocks_are_fetched_as_they_are_called():
+    placed = Running(memory=("offload",)).place(tiny_wan.transformer(16, 1), "cpu", whole=True)
+    assert hooked(placed)["blocks.0"] and hooked(placed)[""]
+    check_hooks(placed, whole=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["predict", "cosmos3", "wan"])
+def test_offloaded_layers_are_fetched_to_the_gpu(folders, kind):
+    plain, offloaded = told(folders, kind, "cuda"), told(folders, kind, "cuda", memory=("offload",))
+    assert {each.device.type for each in network_of(offloaded).parameters()} >= {"cpu"}
+    assert off(latents(offloaded), latents(plain)) < 1e-2
+    assert off(latents(offloaded), latents(plain)) < 1e-2, "the second time, when the order of calls is known"
+    if kind == "cosmos3":
+        assert off(moved(offloaded), moved(plain)) < 1e-2
 
 
 def test_slices_decode_the_same(folders):
@@ -101,17 +165,56 @@ def test_slices_decode_the_same(folders):
     assert sliced.backend.codec.vae.use_slicing
 
 
-def test_what_is_needed_to_fit_is_switched_on_and_said(folders, monkeypatch, caplog):
-    from worldmodel.backends import memory
+def clip_of(model):
+    backend = model.backend
+    return memory.clip(backend.transformer.config, backend.codec.vae.config, torch.float32, backend.recipe, 1)
 
+
+def used(model, count):
+    rollout = model.rollout(None, seeds=range(count), steps=1, progress=False)
+    return {name: rollout.provenance["running"][name] for name in ("memory", "lossy")}
+
+
+def test_what_is_needed_to_fit_is_switched_on_and_said(folders, monkeypatch, caplog):
     model = told(folders, "predict", memory=None)
-    taken = memory.clip(
-        model.backend.transformer.config, model.backend.codec.vae.config, torch.float32, model.backend.recipe, 1
-    )
-    monkeypatch.setattr(memory, "free", lambda _: taken.needed(2, ("slicing",)))
-    model.rollout(None, seeds=[0, 1], steps=1, progress=False)
+    monkeypatch.setattr(memory, "free", lambda _: clip_of(model).needed(2, ("slicing",)))
+    assert used(model, 2) == {"memory": ["slicing"], "lossy": []}
     assert model.backend.codec.vae.use_slicing
     assert "clips are decoded one by one; exact, to fit 2 at once" in caplog.text
+
+
+def test_what_one_batch_needed_is_off_for_the_next(folders, monkeypatch):
+    """And told of the rollouts that it has changed alone."""
+    model = told(folders, "predict", memory=None).conditioned(image_size=(272, 32), num_frames=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "free", lambda _: clip_of(model).needed(1, ("tiling",)))
+        assert used(model, 1) == {"memory": ["tiling"], "lossy": ["tiling"]}
+        assert model.backend.codec.vae.use_tiling
+    other = model.conditioned(num_frames=9)
+    assert used(other, 1) == {"memory": [], "lossy": []}
+    assert not model.backend.codec.vae.use_tiling
+
+
+def test_savings_of_weights_that_were_settled_leave_those_of_clips_open(folders, monkeypatch):
+    weights = memory.weigh(folders / "predict", torch.float32)
+    monkeypatch.setattr(memory, "free", lambda _: weights.on_device(("fp8",)))
+    model = told(folders, "predict", memory=None)
+    assert torch.float8_e4m3fn in {each.dtype for each in model.backend.transformer.parameters()}
+    monkeypatch.setattr(memory, "free", lambda _: clip_of(model).needed(2, ("slicing",)))
+    assert used(model, 2) == {"memory": ["fp8", "slicing"], "lossy": ["fp8"]}
+    assert used(model, 1) == {"memory": ["fp8"], "lossy": ["fp8"]}
+
+
+def test_rollouts_of_a_store_say_what_they_needed(folders, tmp_path, monkeypatch):
+    truth = collect(tmp_path / "truth", episodes=2, image_size=32, num_frames=FRAMES)
+    model = told(folders, "predict", memory=None).conditioned(image_size=(32, 32))
+    monkeypatch.setattr(memory, "free", lambda _: clip_of(model).needed(2, ("slicing",)))
+    store = imagine(model, truth, tmp_path / "out", steps=1)
+    assert store.read_rollout(truth.keys()).provenance["running"]["memory"] == ["slicing"]
+    monkeypatch.setattr(memory, "free", lambda _: 1000)
+    with pytest.raises(ValueError, match=r"memory: got 0\.0 GB free"):
+        imagine(model, truth, tmp_path / "none", steps=1)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(
@@ -136,6 +239,10 @@ def test_settings_without_effect_are_refused(folders, kind, settings, message):
         ({"memory": ("zip",)}, r"memory: got \('zip',\), expected a tuple of slicing"),
         ({"memory": "fp8"}, "memory: got 'fp8', expected a tuple"),
         ({"first_block_cache": 1.0}, "first_block_cache: got 1.0, expected a share"),
+        ({"cuda_graphs": True, "first_block_cache": 0.1}, "cuda_graphs: got it with offload or first_block_cache"),
+        ({"cuda_graphs": True, "memory": ("offload",)}, "cuda_graphs: got it with offload"),
+        ({"cuda_graphs": True, "memory": None, "settled": ("offload",)}, "cuda_graphs: got it with offload"),
+        ({"settled": ("fp8",)}, r"settled: got \('fp8',\) with memory=\(\), expected it with None alone"),
     ],
 )
 def test_malformed_settings_are_refused(settings, message):
@@ -154,13 +261,40 @@ def test_tiles_as_large_as_the_frame_are_refused():
         check_tiles(Running(memory=("tiling",)), (256, 256))
 
 
-def test_caches_of_diffusers_which_would_do_nothing_are_refused():
-    network = tiny_cosmos3.transformer()
-    network.enable_cache(FirstBlockCacheConfig(threshold=0.1))
-    from worldmodel.backends.cosmos3_network import Cosmos3Network
+CACHES = {
+    "first block": (FirstBlockCacheConfig(threshold=0.1), "fbc_block_hook, fbc_leader_block_hook"),
+    "pyramid": (
+        PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500),
+        "pyramid_attention_broadcast",
+    ),
+    "taylor": (
+        TaylorSeerCacheConfig(cache_identifiers=[r"\w+\.\d+\.(attn1|attn2|ff|ffn|self_attn|mlp_moe_gen)"]),
+        "taylorseer_cache",
+    ),
+    "taylor of nothing": (TaylorSeerCacheConfig(cache_identifiers=["none"]), "TaylorSeerCacheConfig"),
+    "text": (TextKVCacheConfig(), "text_kv_cache_transformer"),
+}
+APPLY = {  # to networks without enable_cache, as Predict2.5's
+    "pyramid": apply_pyramid_attention_broadcast,
+    "taylor": apply_taylorseer_cache,
+    "text": apply_text_kv_cache,
+}
 
-    with pytest.raises(ValueError, match=r"got blocks with hooks of diffusers \(fbc_"):
-        Cosmos3Network(network)
+
+@pytest.mark.parametrize(
+    ("kind", "cache"),
+    [*(("predict", cache) for cache in APPLY), *((kind, cache) for kind in ("cosmos3", "wan") for cache in CACHES)],
+)
+def test_caches_of_diffusers_are_refused(folders, kind, cache):
+    """They would do nothing, or hand on what another branch or rollout left behind."""
+    model, (config, name) = told(folders, kind), CACHES[cache]
+    network = network_of(model)
+    APPLY[cache](network, config) if kind == "predict" else network.enable_cache(config)
+    with pytest.raises(ValueError, match=rf"got hooks or a cache of diffusers \(.*{name}.*\), expected none"):
+        latents(model)
+    if kind != "predict":
+        network.disable_cache()
+        latents(model)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +302,9 @@ def test_caches_of_diffusers_which_would_do_nothing_are_refused():
 )
 def test_hooks_that_were_put_on_blocks_later_are_refused_too(folders, kind, blocks):
     model = told(folders, kind)
-    transformer = model.backend.transformers[0] if kind == "wan" else model.backend.transformer
-    HookRegistry.check_if_exists_or_initialize(getattr(transformer, blocks)[1]).register_hook(ModelHook(), "mine")
-    with pytest.raises(ValueError, match=r"got blocks with hooks of diffusers \(mine\)"):
+    block = getattr(network_of(model), blocks)[1]
+    HookRegistry.check_if_exists_or_initialize(block).register_hook(ModelHook(), "mine")
+    with pytest.raises(ValueError, match=r"got hooks or a cache of diffusers \(mine\)"):
         latents(model)
 
 

@@ -117,6 +117,16 @@ def test_a_new_sample_with_every_place_asked_for_is_a_full_evaluation(denoise):
     same(x0, denoise(noise(2), SIGMA))
 
 
+def test_rotation_tables_are_made_once_for_all_evaluations_in_part(network):
+    denoise, calls = CosmosDenoiser(network, noise(9)[:, :, :1], SHAPE[2]), []
+    hook = network.rope.register_forward_hook(lambda *_: calls.append(1))
+    _, memory = denoise.remember(noise(1), SIGMA)
+    for seed in (2, 3):
+        denoise.partial(noise(seed), SIGMA, scattered([0.1, 0.1, 0.1]), memory)
+    hook.remove()
+    assert len(calls) == 1
+
+
 def test_a_partial_evaluation_is_an_approximation_that_depends_on_what_it_remembers(denoise):
     """And so the equalities above and below are not trivially true."""
     places, answers = scattered([0.1, 0.1, 0.1]), []

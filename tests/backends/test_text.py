@@ -1,41 +1,25 @@
 """Prompt embeddings: diffusers' own numbers, the cache, and when the encoder is loaded."""
 
+import json
+import shutil
+
+import numpy as np
 import pytest
 import tiny_predict
+import tiny_wan
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from safetensors.torch import load_file, save_file
+from transformers import Qwen2_5_VLForConditionalGeneration
 
-from worldmodel.backends import text
+from worldmodel.backends import text, wan_text
 from worldmodel.backends.text import Prompts, encoder_hash, ship_prompt
-
-WORDS = ["[PAD]", "[UNK]", "system", "user", "a", "red", "arm", "grasps", "the", "cup"]
-TEMPLATE = "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}{{ c['text'] }} {% endfor %}{% endfor %}"
+from worldmodel.backends.wan_text import FirstFrames, WanPrompts
 
 
 @pytest.fixture(scope="module")
 def stock():
-    """The stock pipeline with a random encoder of the hub's class, of 2 layers of width 24."""
-    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(0)
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "hidden_size": 24,
-            "intermediate_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "vocab_size": len(WORDS),
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0},
-        },
-        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 24},
-    )
-    return tiny_predict.pipeline(text_encoder=Qwen2_5_VLForConditionalGeneration(config).eval(), tokenizer=tokenizer)
+    """The stock pipeline with a random encoder of the hub's class."""
+    return tiny_predict.pipeline(**tiny_predict.text_parts())
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +67,6 @@ def test_the_encoder_is_freed_after(prompts):
 
 
 def test_another_encoder_has_another_hash(folder, tmp_path):
-    import shutil
-
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert encoder_hash(copy) == encoder_hash(folder)
     file = next((copy / "text_encoder").glob("*.safetensors"))
@@ -103,3 +85,117 @@ def test_a_shipped_embedding_needs_no_encoder(tmp_path):
     assert torch.equal(prompts.embed("a cup"), tiny_predict.embeddings(2))
     with pytest.raises(ValueError, match="got no text_encoder, expected one for a new prompt"):
         prompts.embed("another")
+
+
+FAMILIES = {"Cosmos-Predict2.5": (tiny_predict.text_parts, Prompts), "Wan": (tiny_wan.text_parts, WanPrompts)}
+
+
+def put(folder, parts):
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    return folder
+
+
+def rewrite(part, change):
+    """Another set of weights in a part's only file."""
+    (file,) = part.glob("*.safetensors")
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def shorten(part):
+    (file,) = part.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def claim(part, **changes):
+    settings = part / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | changes))
+
+
+WEIGHTS = {
+    "no weights": (lambda part: next(part.glob("*.safetensors")).unlink(), "got no "),
+    "truncated": (shorten, "got a truncated or damaged file"),
+    "none of its names": (
+        lambda p: rewrite(p, lambda s: {f"x.{k}": v for k, v in s.items()}),
+        "got weights of another",
+    ),
+    "one name too few": (lambda p: rewrite(p, lambda s: dict(list(s.items())[1:])), r"another .* \(1 names or sizes"),
+    "another size": (
+        lambda p: rewrite(p, lambda s: {**s, min(s): torch.zeros(3, 2)}),
+        r"another .* \(1 names or sizes",
+    ),
+    "another model": (lambda part: claim(part, model_type="bert"), "got a model of type 'bert', expected"),
+    "no settings": (lambda part: (part / "config.json").unlink(), "config.json: got no such file"),
+}
+
+
+@pytest.mark.parametrize("damage", WEIGHTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_damaged_encoder_is_refused_and_nothing_of_it_kept(tmp_path, family, damage):
+    (parts, kind), (break_it, message) = FAMILIES[family], WEIGHTS[damage]
+    folder = put(tmp_path / "pipeline", parts())
+    break_it(folder / "text_encoder")
+    with pytest.raises(ValueError, match=message) as raised:
+        kind(folder, "cpu", torch.float32, cache=tmp_path / "cache").embed("a cup")
+    assert len(str(raised.value).splitlines()) == 1
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (shutil.rmtree, "got no tokenizer, expected one"),
+        (lambda part: [file.unlink() for file in part.iterdir()], r"tokenizer: got files that do not load \(.+\)"),
+    ],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_missing_tokenizer_is_named_before_the_encoder_is_read(tmp_path, family, break_it, message):
+    parts, kind = FAMILIES[family]
+    folder = put(tmp_path / "pipeline", parts())
+    shorten(folder / "text_encoder")
+    break_it(folder / "tokenizer")
+    with pytest.raises(ValueError, match=message) as raised:
+        kind(folder, "cpu", torch.float32, cache=tmp_path / "cache").embed("a cup")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("family", "other"), [("Cosmos-Predict2.5", "Wan"), ("Wan", "Cosmos-Predict2.5")])
+def test_an_encoder_of_the_other_family_is_refused(tmp_path, family, other):
+    folder = put(tmp_path / "pipeline", FAMILIES[other][0]())
+    with pytest.raises(ValueError, match=r"text_encoder: got a model of type .*, expected"):
+        FAMILIES[family][1](folder, "cpu", torch.float32, cache=tmp_path / "cache").embed("a cup")
+
+
+def test_embeddings_that_the_hubs_file_has_once_are_used_twice(tmp_path):
+    """Wan's settings say that they are apart, and its files hold shared.weight alone."""
+    parts = tiny_wan.text_parts()
+    folder = put(tmp_path / "pipeline", parts)
+    claim(folder / "text_encoder", tie_word_embeddings=False)
+    (file,) = (folder / "text_encoder").glob("*.safetensors")
+    assert "shared.weight" in load_file(file) and "encoder.embed_tokens.weight" not in load_file(file)
+    expected = wan_text.encode_prompt(parts["text_encoder"], parts["tokenizer"], "a red ball")
+    told = WanPrompts(folder, "cpu", torch.float32, cache=tmp_path / "cache").embed("a red ball")
+    torch.testing.assert_close(told, expected)
+
+
+@pytest.mark.parametrize("damage", WEIGHTS)
+def test_a_damaged_image_encoder_is_refused(tmp_path, damage):
+    break_it, message = WEIGHTS[damage]
+    folder = put(tmp_path / "pipeline", tiny_wan.image_parts(20))
+    break_it(folder / "image_encoder")
+    with pytest.raises(ValueError, match=message):
+        FirstFrames(folder, "cpu", torch.float32)
+
+
+def test_a_missing_image_processor_is_named(tmp_path):
+    folder = put(tmp_path / "pipeline", tiny_wan.image_parts(20))
+    shutil.rmtree(folder / "image_processor")
+    with pytest.raises(ValueError, match="got no image_processor, expected one"):
+        FirstFrames(folder, "cpu", torch.float32)
+
+
+def test_an_image_encoder_may_have_the_projection_that_is_not_read(tmp_path):
+    folder, frames = put(tmp_path / "pipeline", tiny_wan.image_parts(20)), np.zeros((1, 16, 16, 3), np.uint8)
+    expected = FirstFrames(folder, "cpu", torch.float32).embed(frames)
+    rewrite(folder / "image_encoder", lambda state: {**state, "visual_projection.weight": torch.zeros(8, 20)})
+    assert torch.equal(FirstFrames(folder, "cpu", torch.float32).embed(frames), expected)

@@ -73,12 +73,12 @@ def shifted():
     return UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=10.0)
 
 
-def pipeline(network=None, scheduler=None, **settings):
+def pipeline(network=None, scheduler=None, codec=None, **settings):
     """The stock pipeline."""
     pipe = Cosmos3OmniPipeline(
         transformer=network or transformer(),
         text_tokenizer=tokenizer(),
-        vae=vae(),
+        vae=codec or vae(),
         scheduler=scheduler or karras(),
         enable_safety_checker=False,
         **settings,

@@ -19,7 +19,7 @@ NETWORK = {
     "mlp_ratio": 2.0,
     "text_embed_dim": 32,
     "adaln_lora_dim": 4,
-    "max_size": (8, 32, 32),
+    "max_size": (128, 240, 240),
     "rope_scale": (1.0, 3.0, 3.0),
     "concat_padding_mask": True,
     "extra_pos_embed_type": None,
@@ -27,6 +27,9 @@ NETWORK = {
     "crossattn_proj_in_channels": TEXT,
     "encoder_hidden_states_channels": 32,
 }
+
+WORDS = ["[PAD]", "[UNK]", "system", "user", "a", "red", "arm", "grasps", "the", "cup"]
+TEMPLATE = "{% for m in messages %}{{ m['role'] }} {% for c in m['content'] %}{{ c['text'] }} {% endfor %}{% endfor %}"
 
 
 class StubChecker(torch.nn.Module):
@@ -89,6 +92,33 @@ def pipeline(scheduler=None, network=None, **parts):
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def text_parts():
+    """A random encoder of the hub's class, of 2 layers of width 24, and its tokenizer."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 24,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "vocab_size": len(WORDS),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 2], "rope_theta": 10000.0},
+        },
+        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 24},
+    )
+    return {"text_encoder": Qwen2_5_VLForConditionalGeneration(config).eval(), "tokenizer": tokenizer}
 
 
 def save(pipe, folder: Path, recipe: dict | None = None) -> Path:

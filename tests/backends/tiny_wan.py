@@ -10,6 +10,7 @@ from diffusers import (
 )
 
 TEXT = 32
+CHANNELS = {"2.1": 16, "2.2": 48}  # of the latents of both layouts of the autoencoder
 
 
 def transformer(in_channels: int, seed: int, z_dim: int = 16, image_dim: int | None = None) -> WanTransformer3DModel:
@@ -30,10 +31,24 @@ def transformer(in_channels: int, seed: int, z_dim: int = 16, image_dim: int | N
     ).eval()
 
 
-def vae() -> AutoencoderKLWan:
+def vae(layout: str = "2.1") -> AutoencoderKLWan:
+    """Of Wan2.1, 8 x 8 pixels a place, or of TI2V-5B and Cosmos 3, 16 x 16 in patches of 2."""
     torch.manual_seed(0)
+    small = {"dim_mult": [1, 1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [False, True, True]}
+    if layout == "2.1":
+        return AutoencoderKLWan(base_dim=3, z_dim=16, **small).eval()
     return AutoencoderKLWan(
-        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+        base_dim=4,
+        decoder_base_dim=6,
+        z_dim=48,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+        latents_mean=torch.linspace(-0.5, 0.5, 48).tolist(),
+        latents_std=torch.linspace(0.3, 1.2, 48).tolist(),
+        **small,
     ).eval()
 
 
@@ -41,14 +56,15 @@ def scheduler(shift: float = 3.0) -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
 
 
-def text_to_video(experts: int = 1, expand_timesteps: bool = False) -> WanPipeline:
-    """Wan2.1 T2V, or with two experts Wan2.2 T2V-A14B, or with expand_timesteps TI2V-5B."""
+def text_to_video(experts: int = 1, expand_timesteps: bool = False, layout: str = "2.1") -> WanPipeline:
+    """Wan2.1 T2V, or with two experts Wan2.2 T2V-A14B, or with expand_timesteps and layout 2.2 TI2V-5B."""
+    channels = CHANNELS[layout]
     return WanPipeline(
         tokenizer=None,
         text_encoder=None,
-        vae=vae(),
+        vae=vae(layout),
         scheduler=scheduler(),
-        transformer=transformer(16, 1),
+        transformer=transformer(channels, 1, channels),
         transformer_2=transformer(16, 2) if experts == 2 else None,
         boundary_ratio=0.875 if experts == 2 else None,
         expand_timesteps=expand_timesteps,
@@ -56,16 +72,16 @@ def text_to_video(experts: int = 1, expand_timesteps: bool = False) -> WanPipeli
 
 
 def image_to_video(
-    experts: int = 1, expand_timesteps: bool = False, image_dim: int | None = None
+    experts: int = 1, expand_timesteps: bool = False, image_dim: int | None = None, layout: str = "2.1"
 ) -> WanImageToVideoPipeline:
-    """Wan2.1 I2V (with image_dim), or Wan2.2 I2V-A14B (two experts), or TI2V-5B (expand_timesteps)."""
-    channels = 16 if expand_timesteps else 36
+    """Wan2.1 I2V (with image_dim), or Wan2.2 I2V-A14B (two experts), or TI2V-5B (expand_timesteps, layout 2.2)."""
+    channels = CHANNELS[layout] if expand_timesteps else 36
     return WanImageToVideoPipeline(
         tokenizer=None,
         text_encoder=None,
-        vae=vae(),
+        vae=vae(layout),
         scheduler=scheduler(),
-        transformer=transformer(channels, 1, image_dim=image_dim),
+        transformer=transformer(channels, 1, CHANNELS[layout], image_dim),
         transformer_2=transformer(channels, 2) if experts == 2 else None,
         boundary_ratio=0.9 if experts == 2 else None,
         expand_timesteps=expand_timesteps,

@@ -25,7 +25,7 @@ from worldmodel.backends.cosmos25_guided import Guidance, GuidedDenoiser
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork
 from worldmodel.backends.domains import choose
 from worldmodel.backends.memory_format import use_channels_last
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
+from worldmodel.backends.pipeline_folder import UNIPC, load_component, read_json, read_scheduler, weight_files
 from worldmodel.backends.protocol import Backend
 from worldmodel.backends.recipe import Recipe as Recipe
 from worldmodel.backends.running import Running, fit_clips
@@ -63,6 +63,7 @@ class CosmosDenoiser:
         self.pinned = torch.zeros(batch, 1, frames, height, width, dtype=torch.bool, device=given.device)
         self.pinned[:, :, :known] = True
         self._prompt = given.new_zeros(batch, 1, transformer.config.text_embed_dim)  # whose attention adds nothing
+        self._rotation: tuple[Tensor, Tensor] | None = None  # of partial evaluations, once there are some
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Clean latents (B, C, T, H, W) predicted for x at noise level sigma."""
@@ -88,7 +89,9 @@ class CosmosDenoiser:
 
     def _inputs(self, x: Tensor, sigma: float) -> sparse_cosmos.Inputs:
         clean = torch.where(self.pinned, self._clean, x)
-        return sparse_cosmos.Inputs(torch.cat([clean, self.pinned.to(x.dtype)], dim=1), x.new_full((len(x), 1), sigma))
+        hidden = torch.cat([clean, self.pinned.to(x.dtype)], dim=1)
+        self._rotation = self._transformer.rope(hidden) if self._rotation is None else self._rotation
+        return sparse_cosmos.Inputs(hidden, x.new_full((len(x), 1), sigma), rotation=self._rotation)
 
     def _predicted(self, x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
         return torch.where(self.pinned, self._clean, x - sigma * velocity)
@@ -156,7 +159,7 @@ class Cosmos25Backend:
             raise ValueError(f"{folder}: got a text-conditioned pipeline, expected one without text_encoder")
         recipe = Recipe.read(folder / "worldmodel.json")
         config = read_json(folder / "transformer" / "config.json")
-        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        scheduler = read_scheduler(folder, UNIPC)
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
         backend = cls(
             load_component(transformer_class(config), folder, "transformer").to(device),

@@ -134,7 +134,7 @@ def action_kind(width: int, action_dim: int = ACTION_DIM) -> Kind:
     if width not in kinds:
         raise ValueError(
             f"action_width: got {width}, expected {ACTIONS_PER_LATENT} actions (a chunk network) or {CHUNK_ACTIONS} "
-            f"(a global one) of {action_dim} numbers; say the action_dim of the checkpoint"
+            f"(a global one) of {action_dim} numbers; choose another checkpoint"
         )
     return kinds[width]
 

@@ -73,8 +73,9 @@ class BranchedDenoiser:
 
     def _inputs(self, x: Tensor, sigma: float) -> sparse_cosmos.Inputs:
         seen = self._branches(x)
-        sigmas = _times(self._sigmas(x, sigma), len(seen))
-        return sparse_cosmos.Inputs(torch.cat(seen), sigmas, self._text, self._actions)
+        sigmas, hidden = _times(self._sigmas(x, sigma), len(seen)), torch.cat(seen)
+        rotation, kernel = self._network.rotation(hidden), self._network.running.attention
+        return sparse_cosmos.Inputs(hidden, sigmas, self._text, self._actions, rotation, kernel)
 
     def _predicted(self, x: Tensor, sigma: float, velocity: Tensor) -> Tensor:
         steered = self._steered(list(velocity.to(x.dtype).split(len(x))))

@@ -24,16 +24,14 @@ from diffusers import UniPCMultistepScheduler
 from torch import Tensor
 
 from worldmodel.backends.cosmos25 import PIPELINE
-from worldmodel.backends.cosmos25_action_network import (
-    ACTION_DIM,
-    ActionCosmosTransformer3DModel,
-    action_kind,
-)
+from worldmodel.backends.cosmos25_action_network import ActionCosmosTransformer3DModel, action_kind
 from worldmodel.backends.pipeline_folder import read_json, weight_files
 from worldmodel.backends.recipe import Recipe
-from worldmodel.backends.text import SHIPPED
+from worldmodel.backends.running import usual_device
+from worldmodel.backends.text import SHIPPED, Prompts, ship_prompt
 
 ACTION_RECIPE = Recipe("Cosmos-Predict2.5-action", (256, 320), 13, 4.0, steps=35)
+EMBEDDED = torch.bfloat16  # precision of the encoder, as NVIDIA runs it
 FLOW_SHIFT = 5.0  # of the rectified-flow experiment that trained it, without the Karras grid
 
 # In this order: adaln's names contain those of the attention that they modulate.
@@ -75,34 +73,35 @@ class Report:
 
 
 def convert(
-    checkpoint: Path,
-    base: Path,
-    out: Path,
-    action_dim: int = ACTION_DIM,
-    recipe: Recipe = ACTION_RECIPE,
+    checkpoint: Path, base: Path, out: Path, recipe: Recipe = ACTION_RECIPE, device: str | None = None
 ) -> Report:
     """Write the checkpoint as a pipeline folder, with the autoencoder of another; returns what became of every name.
+
+    The empty prompt, which the model was trained with, goes with it as an embedding: that of ``base/prompts``, or else
+    the one that the text encoder of the base makes of it.
 
     Args:
         checkpoint: NVIDIA's ``.pt`` file.
         base: folder of a Predict2.5 pipeline, such as the snapshot of the hub, whose autoencoder it shares.
-        out: new folder. Embeddings in ``base/prompts`` go with it, such as that of the empty prompt.
-        action_dim: numbers of one action.
+        out: new folder.
         recipe: image size, frames and rate that it was trained on.
+        device: where a text encoder runs; a CUDA device if there is one, by default.
 
     Raises:
-        ValueError: the file is no such checkpoint, ``base`` is no such pipeline, or ``out`` exists.
+        ValueError: the file is no such checkpoint, ``base`` is no such pipeline or has neither the embedding nor the
+            encoder, or ``out`` exists; nothing has been written then.
     """
-    if out.exists():
-        raise ValueError(f"out: got {out}, which exists, expected a new folder; choose another")
+    check_paths(checkpoint, out)
     weight_files(base, "vae")
     settings = read_json(base / "transformer" / "config.json")
-    state, report = converted(load_checkpoint(checkpoint), action_dim)
-    network = build(state, settings, action_dim)
+    state, report = converted(load_checkpoint(checkpoint))
+    network = build(state, settings)
+    empty = Prompts(base, device or usual_device(), EMBEDDED).embed("")
     network.save_pretrained(out / "transformer")
     for part in ("vae", "tokenizer", SHIPPED):
         if (base / part).is_dir():
             shutil.copytree(base / part, out / part)
+    ship_prompt(out, "", empty)
     UniPCMultistepScheduler(
         use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=FLOW_SHIFT
     ).save_pretrained(out / "scheduler")
@@ -112,17 +111,23 @@ def convert(
     return report
 
 
+def check_paths(checkpoint: Path, out: Path) -> None:
+    """Refuse a checkpoint that is not there, and a folder that is."""
+    if out.exists():
+        raise ValueError(f"out: got {out}, which exists, expected a new folder; choose another")
+    if not checkpoint.is_file():
+        raise ValueError(f"checkpoint: got no file {checkpoint}, expected NVIDIA's .pt; check the path")
+
+
 def load_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of NVIDIA's file, read without running anything in it.
 
     Raises:
         ValueError: no file, or it holds something else than tensors.
     """
-    if not path.is_file():
-        raise ValueError(f"checkpoint: got no file {path}, expected NVIDIA's .pt; check the path")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"checkpoint: got {path}, which does not load as weights alone ({reason}), expected tensors; fetch it again"
@@ -135,11 +140,11 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def converted(state: Mapping[str, Tensor], action_dim: int = ACTION_DIM) -> tuple[dict[str, Tensor], Report]:
+def converted(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Report]:
     """The weights under diffusers' names, and the report.
 
     Raises:
-        ValueError: two names become one, or there is no action embedder.
+        ValueError: two names become one, or there is no embedder of actions of 7 numbers.
     """
     renamed, dropped, weights = {}, [], {}
     for name, value in state.items():
@@ -156,7 +161,7 @@ def converted(state: Mapping[str, Tensor], action_dim: int = ACTION_DIM) -> tupl
             "checkpoint: got no action_embedder_B_D.fc1, expected an action-conditioned model; load one without "
             "actions through the hub"
         )
-    return weights, Report(renamed, tuple(dropped), action_kind(first.shape[1], action_dim))
+    return weights, Report(renamed, tuple(dropped), action_kind(first.shape[1]))
 
 
 def diffusers_name(name: str) -> str:
@@ -166,9 +171,7 @@ def diffusers_name(name: str) -> str:
     return name
 
 
-def build(
-    weights: Mapping[str, Tensor], settings: Mapping[str, Any], action_dim: int = ACTION_DIM
-) -> ActionCosmosTransformer3DModel:
+def build(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> ActionCosmosTransformer3DModel:
     """The network with these weights.
 
     Args:
@@ -181,7 +184,7 @@ def build(
     known = ActionCosmosTransformer3DModel._get_init_keys(ActionCosmosTransformer3DModel)
     base = {name: value for name, value in settings.items() if name in known}
     with torch.device("meta"):
-        network = ActionCosmosTransformer3DModel(**base | {"action_width": width, "action_dim": action_dim})
+        network = ActionCosmosTransformer3DModel(**base | {"action_width": width})
     expected = network.state_dict()
     missing, unexpected = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unexpected:

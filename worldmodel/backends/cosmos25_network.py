@@ -69,7 +69,7 @@ class CosmosNetwork:
             raise ValueError(
                 "transformer: got one with image context or learned positions, expected a Predict2.5, which has neither"
             )
-        check_hooks(transformer.transformer_blocks)
+        check_hooks(transformer)
         self.transformer, self.running = transformer, running or Running()
         self._block = compiled(_block, self.running)
         self._recorded = Recorded(self._evaluated) if self.running.cuda_graphs else None
@@ -103,31 +103,39 @@ class CosmosNetwork:
             actions: for a batch of B; None adds nothing.
             cache: of the trajectory, if it has one.
         """
+        rotation = self.rotation(hidden)
         if self._recorded is None:
-            return self._evaluate(hidden, sigma, text, actions, cache)
+            return self._evaluate(hidden, sigma, rotation, text, actions, cache)
         parts = [] if text is None else [*text.keys, *text.values]
         none = hidden.new_empty(0)
         embedded = [none, none] if actions is None else [actions.sinusoid, actions.modulation]
-        return self._recorded([hidden, sigma, *embedded, *parts])
+        return self._recorded([hidden, sigma, *rotation, *embedded, *parts])
+
+    def rotation(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Tables (N, D) of cosines and sines for the tokens of latents (B, C, T, H, W), made once for each shape."""
+        shape = hidden.shape[2:], hidden.device
+        if shape not in self._rotations:
+            self._rotations = {shape: self.transformer.rope(hidden)}
+        return self._rotations[shape]
 
     def _evaluated(self, parts: list[Tensor]) -> Tensor:
-        """The same of a list: hidden, sigma, actions or two empty tensors, keys and values if there is a text."""
-        hidden, sigma, sinusoid, modulation, *told = parts
+        """The same of a list: hidden, sigma, rotation, actions or two empty tensors, and a text's keys and values."""
+        hidden, sigma, cos, sin, sinusoid, modulation, *told = parts
         text = Text(told[: len(told) // 2], told[len(told) // 2 :]) if told else None
         actions = ActionEmbedding(sinusoid, modulation) if sinusoid.numel() else None
-        return self._evaluate(hidden, sigma, text, actions, None)
+        return self._evaluate(hidden, sigma, (cos, sin), text, actions, None)
 
     def _evaluate(
         self,
         hidden: Tensor,
         sigma: Tensor,
+        rotation: tuple[Tensor, Tensor],
         text: Text | None,
         actions: ActionEmbedding | None,
         cache: FirstBlock | None,
     ) -> Tensor:
         network, config = self.transformer, self.transformer.config
         size = hidden.shape[2:]
-        rotation = self._rotation(hidden)
         if config.concat_padding_mask:  # nothing is padded
             hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
         tokens = network.patch_embed(hidden.to(network.dtype)).flatten(2, 3)  # (B, T', H' W', D)
@@ -153,12 +161,6 @@ class CosmosNetwork:
             )
         (normed,) = _modulated(network.norm_out, tokens, embedded, lora)
         return unpatched(network.proj_out(normed).flatten(1, 2), size, config.patch_size)
-
-    def _rotation(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        shape = hidden.shape[2:], hidden.device
-        if shape not in self._rotations:
-            self._rotations = {shape: self.transformer.rope(hidden)}
-        return self._rotations[shape]
 
 
 def _block(

@@ -24,7 +24,7 @@ from worldmodel.backends.cosmos25_actions import COSMOS25_ACTIONS, model_numbers
 from worldmodel.backends.cosmos25_network import ActionEmbedding, CosmosNetwork, Text
 from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
 from worldmodel.backends.licences import Guardrail
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
+from worldmodel.backends.pipeline_folder import UNIPC, load_component, read_json, read_scheduler, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
@@ -61,9 +61,10 @@ class ReleasedCosmos25(Cosmos25Backend):
         running: Running | None = None,
     ) -> None:
         super().__init__(transformer, vae, scheduler, recipe)
-        check_size(recipe.image_size, recipe.num_frames)
+        check_size(recipe.image_size, recipe.num_frames, places=self._places)
+        self.running = running or Running()
         self._network, self._prompts, self._guardrail, self._licence = (
-            CosmosNetwork(transformer, running),
+            CosmosNetwork(transformer, self.running),
             prompts,
             guardrail,
             licence,
@@ -90,9 +91,8 @@ class ReleasedCosmos25(Cosmos25Backend):
             ValueError: a file is missing, damaged or of another pipeline.
         """
         config = read_json(folder / "transformer" / "config.json")
-        path = folder / "worldmodel.json"
-        recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
-        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        recipe = Recipe.of(folder, BASE, name)
+        scheduler = read_scheduler(folder, UNIPC)
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
         running = running or Running()
         backend = cls(
@@ -133,8 +133,8 @@ class ReleasedCosmos25(Cosmos25Backend):
             prompt: what to imagine, or its embedding (1, S, W).
             negative_prompt: what to keep away from; NVIDIA's by default.
             guidance: g of v + g (v - v_negative), NVIDIA's convention; 0 is off and saves half of the work.
-            image_size: height and width, multiples of 16.
-            num_frames: of a chunk, 4n + 1.
+            image_size: height and width, multiples of 16, at most 2048 of the released models.
+            num_frames: of a chunk, 4n + 1, at most 509 of the released models.
             given_sigma: noise level told for given frames; negative: that of all others.
 
         Raises:
@@ -155,7 +155,7 @@ class ReleasedCosmos25(Cosmos25Backend):
             raise ValueError(f"guidance: got {guidance!r}, expected a finite number of at least 0; 0 is off")
         height, width = self.recipe.image_size if image_size is None else image_size
         frames = self.recipe.num_frames if num_frames is None else num_frames
-        check_size((height, width), frames)
+        check_size((height, width), frames, places=self._places)
         told.recipe = replace(self.recipe, image_size=(height, width), num_frames=frames)
         if given_sigma is not None:
             told._given_sigma = float(given_sigma)
@@ -175,7 +175,7 @@ class ReleasedCosmos25(Cosmos25Backend):
     ) -> VideoDenoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W), k from 0 to 2."""
         refuse_actions(self, actions)
-        check_hooks(self.transformer.transformer_blocks)
+        check_hooks(self.transformer)
         known = given.shape[2]
         if known not in GIVEN_LATENTS:
             raise ValueError(
@@ -195,7 +195,7 @@ class ReleasedCosmos25(Cosmos25Backend):
     def check_memory(self, batch: int) -> None:
         """Refuse a batch of rollouts that does not fit."""
         branches = 2 if self.guidance > 0 else 1
-        fit_clips(self._network.running, self.transformer, self.codec, self.recipe, branches, batch)
+        self.running = fit_clips(self.running, self.transformer, self.codec, self.recipe, branches, batch)
 
     @property
     def guidance(self) -> float:
@@ -214,9 +214,21 @@ class ReleasedCosmos25(Cosmos25Backend):
             "image_size": list(self.recipe.image_size),
             "dtype": str(self.transformer.dtype).removeprefix("torch."),
             "licence": self._licence,
-            "guardrail": "none" if self._guardrail is None else "nvidia",
-            "running": self._network.running.describe(),
+            "guardrail": self._checked_by(),
+            "running": self.running.describe(),
         }
+
+    @property
+    def _places(self) -> int:
+        """Along each axis, of diffusers' one table of rotations for all three."""
+        config = self.transformer.config
+        return max(size // patch for size, patch in zip(config.max_size, config.patch_size, strict=True))
+
+    def _checked_by(self) -> str:
+        """The guardrail, which cannot read a prompt that is an embedding."""
+        if self._guardrail is None:
+            return "none"
+        return "nvidia" if isinstance(self._told["prompt"], str) else "nvidia, of videos alone"
 
     def _read_texts(self) -> tuple[Text, Text | None]:
         """Keys and values of the prompts, read once."""

@@ -45,7 +45,7 @@ class Cosmos3Network:
     """
 
     def __init__(self, transformer: Cosmos3OmniTransformer, running: Running | None = None) -> None:
-        check_hooks(transformer.layers)
+        check_hooks(transformer)
         self.transformer, self.running = transformer, running or Running()
         self._layer = compiled(_layer, self.running)
         self._rotations: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}

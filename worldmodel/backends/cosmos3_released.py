@@ -29,7 +29,14 @@ from worldmodel.backends.cosmos3 import Conditions, Cosmos3Denoiser
 from worldmodel.backends.cosmos3_actions import DOMAINS, NO_ACTION, action_spec
 from worldmodel.backends.cosmos3_network import Cosmos3Network, Text
 from worldmodel.backends.licences import Guardrail
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
+from worldmodel.backends.pipeline_folder import (
+    UNIPC,
+    load_component,
+    load_processor,
+    read_json,
+    read_scheduler,
+    weight_files,
+)
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.video_codec import VideoCodec
@@ -86,7 +93,8 @@ class Cosmos3Backend:
         self.codec, self.recipe, self.weights_hash = VideoCodec(stock.vae), recipe, ""
         self.device = self.codec.device
         self.told = Told()
-        self._stock, self._network = stock, Cosmos3Network(self.transformer, running)
+        self.running = running or Running()
+        self._stock, self._network = stock, Cosmos3Network(self.transformer, self.running)
         self._guardrail, self._licence = guardrail, licence
         self._texts: dict[tuple[int, ...], Text] = {}
         check_size(recipe.image_size, recipe.num_frames, self.codec.pixels_per_latent, self.frames_per_latent)
@@ -109,22 +117,20 @@ class Cosmos3Backend:
         """
         from transformers import AutoTokenizer
 
-        index, path = read_json(folder / "model_index.json"), folder / "worldmodel.json"
+        index = read_json(folder / "model_index.json")
         files = weight_files(folder, "transformer") + weight_files(folder, "vae")
-        if not (folder / "text_tokenizer").is_dir():
-            raise ValueError(f"{folder}: got no text_tokenizer, expected it for prompts; fetch the pipeline again")
+        tokenizer, scheduler = load_processor(AutoTokenizer, folder, "text_tokenizer"), read_scheduler(folder, UNIPC)
         named = ("default_use_system_prompt", "use_native_flow_schedule")
         running = running or Running()
         stock = Cosmos3OmniPipeline(
             transformer=running.place(load_component(Cosmos3OmniTransformer, folder, "transformer", dtype), device),
-            text_tokenizer=AutoTokenizer.from_pretrained(folder / "text_tokenizer", local_files_only=True),
+            text_tokenizer=tokenizer,
             vae=running.place_codec(load_component(AutoencoderKLWan, folder, "vae", dtype), device),
-            scheduler=_scheduler(folder),
+            scheduler=UniPCMultistepScheduler.from_config(scheduler),
             enable_safety_checker=False,  # the guardrail is ours to call
             **{key: index[key] for key in named if key in index},
         )
-        recipe = Recipe.read(path) if path.is_file() else replace(BASE, name=name or BASE.name)
-        backend = cls(stock, recipe, guardrail, licence, running)
+        backend = cls(stock, Recipe.of(folder, BASE, name), guardrail, licence, running)
         backend.weights_hash = checked_hash(folder, files)
         return backend
 
@@ -295,7 +301,7 @@ class Cosmos3Backend:
         self, given: Tensor, actions: np.ndarray | None = None, frames: np.ndarray | None = None
     ) -> Cosmos3Denoiser:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W); with actions (B, n, A) k must be 1."""
-        check_hooks(self.transformer.layers)
+        check_hooks(self.transformer)
         text, negative = self._read_texts()
         embedded = self._embedded_actions(given, actions)
         conditions = Conditions(text, float(self.recipe.fps), negative, self.guidance, embedded)
@@ -304,7 +310,7 @@ class Cosmos3Backend:
     def check_memory(self, batch: int) -> None:
         """Refuse a batch of rollouts that does not fit."""
         branches = 1 if self.guidance == 1.0 else 2
-        fit_clips(self._network.running, self.transformer, self.codec, self.recipe, branches, batch)
+        self.running = fit_clips(self.running, self.transformer, self.codec, self.recipe, branches, batch)
 
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""
@@ -320,7 +326,7 @@ class Cosmos3Backend:
             "dtype": str(self.transformer.dtype).removeprefix("torch."),
             "licence": self._licence,
             "guardrail": "none" if self._guardrail is None else "nvidia",
-            "running": self._network.running.describe(),
+            "running": self.running.describe(),
         }
 
     def _embedded_actions(self, given: Tensor, actions: np.ndarray | None) -> Tensor | None:
@@ -356,11 +362,3 @@ class Cosmos3Backend:
         self._texts = {ids: self._texts.get(ids) or self._network.read(list(ids)) for ids in needed}
         texts = [self._texts[ids] for ids in needed]
         return texts[0], None if self.guidance == 1.0 else texts[-1]
-
-
-def _scheduler(folder: Path) -> UniPCMultistepScheduler:
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
-    name = config.get("_class_name")
-    if name != "UniPCMultistepScheduler":
-        raise ValueError(f"{folder / 'scheduler'}: got {name!r}, expected UniPCMultistepScheduler; fetch it again")
-    return UniPCMultistepScheduler.from_config(config)

@@ -10,15 +10,18 @@ from pathlib import Path
 import torch
 
 from worldmodel.backends import hub, licences, memory
+from worldmodel.backends.cosmos3_released import BASE as RECIPE_OF_COSMOS3
 from worldmodel.backends.cosmos3_released import PIPELINE as COSMOS3
 from worldmodel.backends.cosmos3_released import Cosmos3Backend
 from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
+from worldmodel.backends.cosmos25_released import BASE as RECIPE_OF_COSMOS25
 from worldmodel.backends.cosmos25_released import ReleasedCosmos25
 from worldmodel.backends.pipeline_folder import read_json
 from worldmodel.backends.protocol import Backend
+from worldmodel.backends.recipe import Recipe
 from worldmodel.backends.running import Running
 from worldmodel.backends.text import Prompts, has_encoder
-from worldmodel.backends.wan_released import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, WanBackend
+from worldmodel.backends.wan_released import IMAGE_TO_VIDEO, TEXT_TO_VIDEO, Kind, WanBackend
 from worldmodel.backends.wan_text import WanPrompts
 
 logger = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ def load_backend(
     Raises:
         ValueError: no such model, no access, not enough memory, or a file is missing, damaged or of no known family.
     """
+    licences.check_choice(guardrail)
     folder = Path(name)
     if folder.is_dir():
         if revision is not None:
@@ -75,18 +79,35 @@ def load_backend(
     if kind not in FAMILIES:
         raise ValueError(f"{folder}: got a {kind}, expected {' or '.join(FAMILIES)}; choose another folder")
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
-    running = _fitting((running or Running()).checked(device), folder, torch.device(device), dtype)
+    running = _fitting((running or Running()).checked(device), folder, kind, torch.device(device), dtype)
     return FAMILIES[kind](Source(name, folder, device, dtype, guardrail, running, fetch))
 
 
-def _fitting(running: Running, folder: Path, device: torch.device, dtype: torch.dtype) -> Running:
+def _fitting(running: Running, folder: Path, kind: str, device: torch.device, dtype: torch.dtype) -> Running:
     """The same with the savings that the weights need, or a refusal."""
-    chosen = running.memory
-    savings = memory.settle_weights(memory.weigh(folder, dtype), device, chosen, memory.free(device))
-    if chosen is None and savings:
+    of_codec = torch.float32 if kind in (TEXT_TO_VIDEO, IMAGE_TO_VIDEO) else dtype
+    weights = memory.weigh(folder, dtype, ("vae",) if of_codec == torch.float32 else ())
+    usual = _usual_clip(folder, kind, dtype, of_codec)
+    savings = memory.settle_weights(
+        weights, device, running.memory, memory.free(device), usual, recorded=running.cuda_graphs
+    )
+    if running.memory is not None:
+        return running
+    if savings:
         logger.warning("memory: %s", "; ".join(f"{name}, {memory.SAVINGS[name]}" for name in savings))
-    # Without a choice those of clips stay open until their number and size are known.
-    return running if chosen is not None or not savings else running.settled(savings)
+    # Those of clips stay open until their number and size are known.
+    return running.taking(savings, memory.OF_WEIGHTS)
+
+
+def _usual_clip(folder: Path, kind: str, dtype: torch.dtype, of_codec: torch.dtype) -> memory.Clip | None:
+    """What a clip of the model's recipe takes, with guidance; None of a folder that will be refused."""
+    bases = {PIPELINE: RECIPE_OF_COSMOS25, COSMOS3: RECIPE_OF_COSMOS3}
+    try:
+        network, codec = (read_json(folder / part / "config.json") for part in ("transformer", "vae"))
+        recipe = Recipe.of(folder, bases.get(kind) or Kind.read(folder).recipe)
+        return memory.clip(network, codec, dtype, recipe, branches=2, codec_dtype=of_codec)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _load_cosmos25(source: Source) -> Backend:

@@ -22,6 +22,8 @@ REVISIONS = {
 }
 PARTS = ("scheduler", "transformer", "transformer_2", "vae", "image_encoder", "image_processor", "text_tokenizer")
 TEXT_PARTS = ("text_encoder", "tokenizer")
+# Of our own pipelines: how they were trained to be used, embeddings that come with them, the card with their hash.
+OURS = ("worldmodel.json", "prompts/*.safetensors", "README.md")
 SAFE = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model")  # of the files in a part: nothing pickled
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -47,7 +49,8 @@ def fetch(name: str, revision: str | None = None, subfolder: str | None = None, 
     known = REVISIONS.get(name, ())
     revision = revision or (known[0] if known else None)
     inside = f"{subfolder.strip('/')}/" if subfolder else ""
-    wanted = [f"{inside}model_index.json", *(f"{inside}{part}/{kind}" for part in parts for kind in SAFE)]
+    inner = ("model_index.json", *OURS, *(f"{part}/{kind}" for part in parts for kind in SAFE))
+    wanted = [f"{inside}{each}" for each in inner]
     try:
         snapshot = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=wanted)
     except Exception as error:
@@ -78,6 +81,14 @@ def _explained(error: Exception, name: str, revision: str | None, known: tuple[s
         )
     if isinstance(error, HFValidationError):
         return ValueError(f"model: got {name!r}, expected owner/name of a repository; correct it")
+    # Where there is no cached copy either, the cause is what the hub answered.
+    answers = [getattr(each, "response", None) for each in (error, error.__cause__)]
+    status = next((each.status_code for each in answers if each is not None), None)
+    if status in (401, 403):
+        return ValueError(
+            f"{name}: got a token that the hub does not take ({status}), expected a valid one that may read this "
+            "repository; run `hf auth login`, or correct HF_TOKEN"
+        )
     if isinstance(error, LocalEntryNotFoundError | HfHubHTTPError | OSError):
         return ValueError(
             f"{name}: got neither the hub nor a cached copy of {revision or 'main'}, expected one of them; go online, "

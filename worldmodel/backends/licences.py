@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -49,6 +49,12 @@ class Guardrail:
         return np.stack(checked)
 
 
+def check_choice(choice: str) -> None:
+    """Refuse what is no choice of a guardrail, also for models that have none."""
+    if choice not in get_args(Guardrails):
+        raise ValueError(f"guardrail: got {choice!r}, expected 'nvidia' or 'none'; choose one")
+
+
 def find_guardrail(choice: Guardrails, device: str) -> Guardrail | None:
     """NVIDIA's guardrail, or None where the caller goes without.
 
@@ -58,8 +64,6 @@ def find_guardrail(choice: Guardrails, device: str) -> Guardrail | None:
     if choice == "none":
         logger.warning("guardrail: none, which NVIDIA's licence may not allow; rollouts record it")
         return None
-    if choice != "nvidia":
-        raise ValueError(f"guardrail: got {choice!r}, expected 'nvidia' or 'none'; choose one")
     try:
         from cosmos_guardrail import CosmosSafetyChecker  # type: ignore[import-not-found, unused-ignore]
     except ImportError:

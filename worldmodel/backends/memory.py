@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +59,17 @@ class Weights:
         return int(EXTRA * (held + self.others))
 
 
-def weigh(folder: Path, dtype: torch.dtype) -> Weights:
-    """What the weights of a pipeline folder will take in that precision, from the heads of its files."""
-    sizes = {part: list(_sizes(folder / part)) for part in (*TRANSFORMERS, *STAYING)}
-    numbers = [size for part in TRANSFORMERS for size in sizes.get(part, [])]
-    others = sum(size for part, found in sizes.items() if part not in TRANSFORMERS for size in found)
-    return Weights(sum(numbers) * dtype.itemsize, max(numbers, default=0) * dtype.itemsize, others * dtype.itemsize)
+def weigh(folder: Path, dtype: torch.dtype, in_full: Collection[str] = ()) -> Weights:
+    """What the weights of a pipeline folder will take in that precision, from the heads of its files.
+
+    Args:
+        in_full: parts that are loaded in float32 whatever the precision of the others.
+    """
+    bytes_of = {part: (torch.float32 if part in in_full else dtype).itemsize for part in (*TRANSFORMERS, *STAYING)}
+    layers, others = (
+        [size * bytes_of[part] for part in parts for size in _sizes(folder / part)] for parts in (TRANSFORMERS, STAYING)
+    )
+    return Weights(sum(layers), max(layers, default=0), sum(others))
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,21 @@ class Clip:
         return int(EXTRA * max(batch * self.evaluation, decoding * (1 if "slicing" in chosen else batch)))
 
 
-def clip(network: dict[str, Any], codec: dict[str, Any], dtype: torch.dtype, recipe: Recipe, branches: int) -> Clip:
+def clip(
+    network: dict[str, Any],
+    codec: dict[str, Any],
+    dtype: torch.dtype,
+    recipe: Recipe,
+    branches: int,
+    codec_dtype: torch.dtype | None = None,
+) -> Clip:
     """What a clip of a recipe takes.
 
     Args:
         network, codec: config of the transformer and of the autoencoder.
-        dtype: of both.
+        dtype: of the transformer.
         branches: evaluations side by side, 2 with guidance.
+        codec_dtype: of the autoencoder, if another.
     """
     height, width = recipe.image_size
     space, time = codec.get("scale_factor_spatial") or 8, codec.get("scale_factor_temporal") or 4
@@ -96,8 +109,9 @@ def clip(network: dict[str, Any], codec: dict[str, Any], dtype: torch.dtype, rec
     frames = 1 + (recipe.num_frames - 1) // time
     tokens = frames * math.ceil(height / space / patch) * math.ceil(width / space / patch)
     base, pixels = codec.get("decoder_base_dim") or codec["base_dim"], (codec.get("patch_size") or 1) ** 2
-    alive = DECODING * base * FRAMES_UNDER_WAY * dtype.itemsize / pixels
-    whole = 2 * 3 * recipe.num_frames * height * width * dtype.itemsize
+    decoded = (codec_dtype or dtype).itemsize
+    alive = DECODING * base * FRAMES_UNDER_WAY * decoded / pixels
+    whole = 2 * 3 * recipe.num_frames * height * width * decoded
     return Clip(
         int(branches * tokens * _token(network, dtype)),
         int(whole + alive * height * width),
@@ -128,24 +142,55 @@ def free(device: torch.device) -> int:
 
 
 def settle_weights(
-    weights: Weights, device: torch.device, chosen: tuple[str, ...] | None, room: int
+    weights: Weights,
+    device: torch.device,
+    chosen: tuple[str, ...] | None,
+    room: int,
+    usual: Clip | None = None,
+    recorded: bool = False,
 ) -> tuple[str, ...]:
     """The savings of weights to load with: those that were chosen, or with None the first that fit.
+
+    Args:
+        usual: a clip as the model was trained to make them, for one of which None leaves room if it can; a choice that
+            leaves none is taken, because smaller ones may be asked for, and said.
+        recorded: whether evaluations are, which cannot fetch layers.
 
     Raises:
         ValueError: the weights do not fit, with what would.
     """
-    possible = [each for each in _choices(OF_WEIGHTS) if device.type == "cuda" or "offload" not in each]
-    wanted = possible if chosen is None else [tuple(each for each in chosen if each in OF_WEIGHTS)]
+    offload = device.type == "cuda" and not recorded
+    possible = [each for each in _choices(OF_WEIGHTS) if offload or "offload" not in each]
+    own = tuple(each for each in chosen or () if each in OF_WEIGHTS)
+    wanted = [own] if chosen is not None else [*_leaving_room(possible, weights, usual, room), *possible]
     for savings in wanted:
         if weights.on_device(savings) <= room:
+            _say_what_is_left(room - weights.on_device(savings), chosen, usual)
             return savings
-    needed = weights.on_device(wanted[0])
     fitting = [each for each in possible if weights.on_device(each) <= room]
+    otherwise = "a smaller model or another device" + (", or leave cuda_graphs out" if recorded else "")
     raise ValueError(
-        f"memory: got {_gb(room)} free on {device}, expected {_gb(needed)} for the weights; "
-        + _advice(fitting, [weights.on_device(each) for each in fitting], "a smaller model or another device")
+        f"memory: got {_gb(room)} free on {device}, expected {_gb(weights.on_device(wanted[0]))} for the weights; "
+        + _advice(chosen, fitting, weights.on_device, otherwise)
     )
+
+
+def _leaving_room(
+    possible: list[tuple[str, ...]], weights: Weights, usual: Clip | None, room: int
+) -> list[tuple[str, ...]]:
+    """Savings of weights beside which a clip fits: first those without 8 bits, and of these those without tiles."""
+    if usual is None:
+        return []
+    tiles: list[tuple[str, ...]] = [(), ("tiling",)]
+    ways = sorted(product(possible, tiles), key=lambda way: ("fp8" in way[0], way[1]))
+    return [own for own, tiled in ways if weights.on_device(own) + usual.needed(1, tiled) <= room]
+
+
+def _say_what_is_left(left: int, chosen: tuple[str, ...] | None, usual: Clip | None) -> None:
+    taken = 0 if usual is None else usual.needed(1, OF_CLIPS if chosen is None else chosen)
+    if taken > left:
+        told = "memory: the weights leave %s, and a clip of the usual size takes %s; ask for smaller ones"
+        logger.warning(told, _gb(left), _gb(taken))
 
 
 def settle_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> torch.device:
@@ -187,7 +232,7 @@ def settle_clip(
     raise ValueError(
         f"memory: got {_gb(room)} free on {device}, expected {_gb(taken.needed(batch, wanted[0]))} for {batch} at once "
         f"(evaluation {_gb(batch * taken.evaluation)}, decoding {_gb(batch * taken.decoding)}); "
-        + _advice(fitting, [taken.needed(batch, each) for each in fitting], fewer, always=True)
+        + _advice(chosen, fitting, lambda savings: taken.needed(batch, savings), fewer, always=True)
     )
 
 
@@ -196,8 +241,16 @@ def _choices(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [each for count in range(len(names) + 1) for each in combinations(names, count)]
 
 
-def _advice(fitting: list[tuple[str, ...]], sizes: list[int], otherwise: str, always: bool = False) -> str:
-    ways = [f"memory={each!r} ({_gb(size)})" for each, size in zip(fitting, sizes, strict=True)]
+def _advice(
+    chosen: tuple[str, ...] | None,
+    fitting: list[tuple[str, ...]],
+    size: Callable[[tuple[str, ...]], int],
+    otherwise: str,
+    always: bool = False,
+) -> str:
+    """What to use: the savings that fit, together with those that were chosen already."""
+    both = dict.fromkeys(tuple(dict.fromkeys((*(chosen or ()), *each))) for each in fitting)
+    ways = [f"memory={each!r} ({_gb(size(each))})" for each in both]
     if not ways or always:
         ways.append(otherwise)
     return f"use {' or '.join(ways)}"

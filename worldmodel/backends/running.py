@@ -18,7 +18,7 @@ from torch import nn
 
 from worldmodel.backends import memory
 from worldmodel.backends.attention import check_kernel
-from worldmodel.backends.memory import SAVINGS, TILE
+from worldmodel.backends.memory import OF_CLIPS, SAVINGS, TILE
 from worldmodel.backends.recipe import Recipe
 from worldmodel.backends.video_codec import VideoCodec
 from worldmodel.sampling.plan import is_number
@@ -26,21 +26,27 @@ from worldmodel.sampling.plan import is_number
 logger = logging.getLogger(__name__)
 
 LOSSY = ("fp8", "tiling")
+TRACING = ("lazy_prefetch_group_offloading", "layer_execution_tracker")  # diffusers' names of its hooks
+HOOKS = ("group_offloading", *TRACING, "layerwise_casting")  # those of offload and fp8
 
 
 @dataclass(frozen=True)
 class Running:
     """How a released model is run.
 
+    Sparse refinement evaluates layers in a way of its own, with the attention kernel and what saves memory, but neither
+    compiled nor recorded nor cached; the evaluations of steps without refinement are.
+
     Attributes:
         memory: of ``worldmodel.backends.memory.SAVINGS``: slicing, tiling, offload, fp8. None takes what is needed to
-            fit, exact ones first, and says so.
+            fit, exact ones first, and says so: of weights at load, of clips for each batch.
         attention: kernel of diffusers' attention backends, such as "flash", "sage" or "_native_cudnn"; PyTorch's
             choice by default.
         compile: whether blocks are compiled, which takes a minute at the first evaluation of each shape.
         cuda_graphs: whether an evaluation is recorded once for each shape and replayed; CUDA only.
         first_block_cache: lossy; evaluations whose first block has changed by less than this share since the last
             whole one reuse what the other blocks added then. 0 is off; see ``benchmarks/lossy.py`` for what it costs.
+        settled: with ``memory=None`` what has been taken; backends fill it in.
     """
 
     memory: tuple[str, ...] | None = ()
@@ -48,6 +54,7 @@ class Running:
     compile: bool = False
     cuda_graphs: bool = False
     first_block_cache: float = 0.0
+    settled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [each for each in self.memory or () if each not in SAVINGS]
@@ -61,6 +68,20 @@ class Running:
                 f"first_block_cache: got {self.first_block_cache!r}, expected a share of at least 0 and below 1; 0 is "
                 "off"
             )
+        if self.settled and self.memory is not None:
+            raise ValueError(
+                f"settled: got {self.settled!r} with memory={self.memory!r}, expected it with None alone; leave it out"
+            )
+        if self.cuda_graphs and (self._saves("offload") or self.first_block_cache):
+            raise ValueError(
+                "cuda_graphs: got it with offload or first_block_cache, expected neither, because a recorded "
+                "evaluation can neither fetch nor skip layers; choose one"
+            )
+
+    @property
+    def savings(self) -> tuple[str, ...]:
+        """What saves memory: what was chosen, or has been taken so far."""
+        return self.settled if self.memory is None else self.memory
 
     def checked(self, device: str) -> Running:
         """The same, refused where the device makes nothing of it."""
@@ -76,11 +97,6 @@ class Running:
                     f"{', '.join(idle)}: got it on {kind}, expected a CUDA device, where alone it has an effect; leave "
                     "it out"
                 )
-        if self.cuda_graphs and (self._saves("offload") or self.first_block_cache):
-            raise ValueError(
-                "cuda_graphs: got it with offload or first_block_cache, expected neither, because a recorded "
-                "evaluation can neither fetch nor skip layers; choose one"
-            )
         if self.attention is not None:
             check_kernel(self.attention, torch.device(device))
         return self
@@ -93,8 +109,12 @@ class Running:
             raise ValueError(f"{', '.join(refused)}: got it for {model}, expected none; it has no such option")
         return self
 
-    def place(self, transformer: ModelMixin, device: str) -> Any:
-        """A transformer where and as its weights are to be kept."""
+    def place(self, transformer: ModelMixin, device: str, whole: bool = False) -> Any:
+        """A transformer where and as its weights are to be kept.
+
+        Args:
+            whole: whether its own forward pass is called; else its layers are, one by one.
+        """
         if self._saves("fp8"):
             transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=transformer.dtype)
             _must(_share(transformer, torch.float8_e4m3fn) > 0, "fp8", transformer)
@@ -106,29 +126,29 @@ class Running:
         )  # fmt: skip
         hooked = [each for each in transformer.modules() if _hooks(each) & {"group_offloading"}]
         _must(bool(hooked), "offload", transformer)
+        if not whole:
+            _hold(transformer, torch.device(device))
         return transformer
 
     def place_codec(self, vae: AutoencoderKLWan, device: str) -> AutoencoderKLWan:
-        """An autoencoder on its device, which decodes in slices or tiles if asked to."""
-        if self._saves("slicing"):
-            vae.enable_slicing()
-        if self._saves("tiling"):
-            vae.enable_tiling()
+        """An autoencoder on its device, which decodes in slices or tiles if asked to, and not otherwise."""
+        vae.use_slicing, vae.use_tiling = self._saves("slicing"), self._saves("tiling")
         return vae.to(device)
 
-    def settled(self, savings: tuple[str, ...]) -> Running:
-        """The same with these savings beside its own."""
-        return replace(self, memory=tuple(dict.fromkeys((*(self.memory or ()), *savings))))
+    def taking(self, savings: tuple[str, ...], kind: tuple[str, ...]) -> Running:
+        """With ``memory=None``, the same with these savings in place of others of their kind."""
+        return replace(self, settled=(*(each for each in self.settled if each not in kind), *savings))
 
     def describe(self) -> dict[str, Any]:
         """What provenance says of it: the settings, and which of them change results by more than rounding."""
-        lossy = [each for each in self.memory or () if each in LOSSY]
+        lossy = [each for each in self.savings if each in LOSSY]
         if self.first_block_cache:
             lossy.append("first_block_cache")
-        return {**asdict(self), "memory": list(self.memory or ()), "lossy": lossy}
+        settings = {k: v for k, v in asdict(self).items() if k != "settled"}
+        return {**settings, "memory": list(self.savings), "lossy": lossy}
 
     def _saves(self, name: str) -> bool:
-        return name in (self.memory or ())
+        return name in self.savings
 
 
 def usual_device() -> str:
@@ -147,32 +167,43 @@ def check_tiles(running: Running, image_size: tuple[int, int]) -> None:
 
 def fit_clips(
     running: Running, transformer: ModelMixin, codec: VideoCodec, recipe: Recipe, branches: int, batch: int
-) -> None:
-    """Refuse a batch that does not fit, or with ``memory=None`` switch on what makes it fit.
+) -> Running:
+    """How a batch is to be run: with ``memory=None`` what makes it fit is on from now, and what one before needed off.
 
     Raises:
-        ValueError: so, with what would fit.
+        ValueError: the batch does not fit, with what would.
     """
     check_tiles(running, recipe.image_size)
-    taken = memory.clip(transformer.config, codec.vae.config, codec.vae.dtype, recipe, branches)
-    chosen, device = running.memory, codec.device
-    needed = memory.settle_clip(taken, device, chosen, batch, memory.free(device))
-    if chosen is None and needed:
+    vae, device = codec.vae, codec.device
+    taken = memory.clip(transformer.config, vae.config, transformer.dtype, recipe, branches, vae.dtype)
+    needed = memory.settle_clip(taken, device, running.memory, batch, memory.free(device))
+    if running.memory is not None:
+        return running
+    if needed:
         logger.warning("memory: %s, to fit %d at once", "; ".join(f"{k}, {SAVINGS[k]}" for k in needed), batch)
-        replace(running, memory=needed).place_codec(codec.vae, str(device))
+    running = running.taking(needed, OF_CLIPS)
+    running.place_codec(vae, str(device))
+    return running
 
 
-def check_hooks(blocks: nn.ModuleList) -> None:
-    """Refuse hooks on whole blocks, such as diffusers' caches and block-wise offload set.
+def check_hooks(transformer: ModelMixin, whole: bool = False) -> None:
+    """Refuse diffusers' caches and all its hooks but those that a :class:`Running` sets.
 
-    Evaluations of Cosmos go through a block's parts, where they are never called; those of Wan have both branches of
-    the guidance in one pass, and would find what another rollout left behind.
+    Evaluations of Cosmos go through a network's parts, and hooks on what has parts itself are never called; those of
+    Wan (``whole``) have both branches of the guidance in one pass, and would find what another rollout left behind.
     """
-    found = sorted(set().union(*(_hooks(block) for block in blocks)))
+    found = {
+        name
+        for module in transformer.modules()
+        for name in _hooks(module)
+        if name not in HOOKS or (not whole and _has_parts(module))
+    }
+    if getattr(transformer, "is_cache_enabled", False):
+        found.add(type(transformer._cache_config).__name__)
     if found:
         raise ValueError(
-            f"transformer: got blocks with hooks of diffusers ({', '.join(found)}), expected none, because they would "
-            "have no effect, or a wrong one; use worldmodel.backends.running.Running instead"
+            f"transformer: got hooks or a cache of diffusers ({', '.join(sorted(found))}), expected none, because they "
+            "would have no effect, or a wrong one; use worldmodel.backends.running.Running instead"
         )
 
 
@@ -184,6 +215,22 @@ def compiled(function: Callable[..., Any], running: Running) -> Callable[..., An
 def _hooks(module: nn.Module) -> set[str]:
     registry = getattr(module, "_diffusers_hook", None)
     return set() if registry is None else set(registry.hooks)
+
+
+def _has_parts(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _hold(transformer: nn.Module, device: torch.device) -> None:
+    """Keep what modules with parts hold beside them on the device: no call would bring it there. Trace no calls."""
+    for module in transformer.modules():
+        registry, outer = getattr(module, "_diffusers_hook", None), _has_parts(module)
+        if registry is not None:
+            for name in (*TRACING, "group_offloading") if outer else TRACING:
+                registry.remove_hook(name, recurse=False)
+        if outer:
+            for held in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                held.data = held.data.to(device)
 
 
 def _share(module: nn.Module, dtype: torch.dtype) -> float:

@@ -68,12 +68,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the network is given for a batch."""
+    """What the network is given for a batch, and how it attends."""
 
     hidden: Tensor  # (B, C + 1, T, H, W) noisy latents, clean where given, and the mask that says where
     sigma: Tensor  # (B, 1), or (B, T) for a noise level of each latent frame
     text: Text | None = None  # for a batch of B, or of 1 for all; None is a prompt of zeros
     actions: ActionEmbedding | None = None  # for a batch of B
+    rotation: tuple[Tensor, Tensor] | None = None  # tables (N, D) for the tokens of ``hidden``; made anew if None
+    kernel: str | None = None  # of diffusers' attention backends; PyTorch's choice if None
 
 
 def remember(network: CosmosTransformer3DModel, inputs: Inputs, sigma: float) -> tuple[Tensor, Memory]:
@@ -131,15 +133,16 @@ def _velocity(network: CosmosTransformer3DModel, inputs: Inputs, chosen: Chosen,
     temb, embedded = (each.flatten(0, 2) for each in embed_time(network, inputs.sigma, inputs.actions))
     row = chosen.rows // (chosen.batch * chosen.tokens // len(embedded))
     position = chosen.rows % chosen.tokens
-    cos, sin = (table[position, None] for table in network.rope(hidden))
+    tables = network.rope(hidden) if inputs.rotation is None else inputs.rotation
+    cos, sin = (table[position, None] for table in tables)
     for index, block in enumerate(network.transformer_blocks):
         normed, gate = _modulated(block.norm1, tokens, embedded, temb, row)
         keys, values = memory.keys[index], memory.values[index]
-        tokens = tokens + gate * _attend(block.attn1, normed, (cos, sin), chosen, keys, values)
+        tokens = tokens + gate * _attend(block.attn1, normed, (cos, sin), chosen, keys, values, inputs.kernel)
         if text is not None:
             normed, gate = _modulated(block.norm2, tokens, embedded, temb, row)
             asked = chosen.padded(normed)[:, None]
-            told = attend_to_text(block.attn2, asked, text.keys[index], text.values[index])
+            told = attend_to_text(block.attn2, asked, text.keys[index], text.values[index], inputs.kernel)
             tokens = tokens + gate * chosen.listed(told[:, 0])
         normed, gate = _modulated(block.norm3, tokens, embedded, temb, row)
         tokens = tokens + gate * block.ff(normed)
@@ -166,6 +169,7 @@ def _attend(
     chosen: Chosen,
     keys: Tensor,
     values: Tensor,
+    kernel: str | None,
 ) -> Tensor:
     """Self-attention output (M, D) of the chosen tokens to all; their keys and values are written first."""
     query, key, value = (
@@ -176,5 +180,5 @@ def _attend(
     keys.view(-1, *key.shape[1:]).index_copy_(0, chosen.rows, key)
     values.view(-1, *value.shape[1:]).index_copy_(0, chosen.rows, value)
     query, key, value = (x.transpose(1, 2) for x in (chosen.padded(query), keys, values))
-    mixed = attend(query, key, value).transpose(1, 2)
+    mixed = attend(query, key, value, kernel).transpose(1, 2)
     return attention.to_out[0](chosen.listed(mixed).flatten(-2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worldmodel.backends.memory import settle_encoder
-from worldmodel.backends.pipeline_folder import read_json
+from worldmodel.backends.pipeline_folder import load_component, load_processor, read_json, weight_files
 
 TOKENS = 512
 SYSTEM = "You are a helpful assistant who will provide prompts to an image generator."
@@ -69,25 +69,24 @@ class Prompts:
 
     def _encode(self, prompt: str) -> Tensor:
         """The embedding from the encoder."""
-        from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+        from transformers import Qwen2_5_VLForConditionalGeneration
 
         return self._with_encoder(
-            Qwen2_5_VLForConditionalGeneration,
-            lambda encoder: encode_prompt(encoder, self._tokenizer(AutoTokenizer), prompt),
+            Qwen2_5_VLForConditionalGeneration, lambda encoder, tokenizer: encode_prompt(encoder, tokenizer, prompt)
         )
 
-    def _tokenizer(self, kind: Any) -> Any:
-        return kind.from_pretrained(self._folder / "tokenizer", local_files_only=True)
+    def _with_encoder(self, kind: Any, use: Callable[[Any, Any], Tensor], spare: Collection[str] = ()) -> Tensor:
+        """What ``use`` makes of the encoder and its tokenizer; the encoder is gone afterwards."""
+        from transformers import AutoTokenizer
 
-    def _with_encoder(self, kind: Any, use: Callable[[Any], Tensor]) -> Tensor:
-        """What ``use`` makes of the encoder, which is gone afterwards."""
         self._fetch()
+        refuse_without_encoder(self._folder)
+        tokenizer = load_processor(AutoTokenizer, self._folder, "tokenizer")
+        weight_files(self._folder, "text_encoder")
         place = settle_encoder(self._folder, torch.device(self._device), self._dtype)
-        encoder = kind.from_pretrained(
-            self._folder / "text_encoder", local_files_only=True, use_safetensors=True, dtype=self._dtype
-        ).to(place)
+        encoder = load_component(kind, self._folder, "text_encoder", self._dtype, spare).to(place)
         try:
-            return use(encoder).cpu()
+            return use(encoder, tokenizer).cpu()
         finally:
             del encoder
             gc.collect()
@@ -121,23 +120,28 @@ def encoder_hash(folder: Path, fetch: Callable[[], Any] = lambda: None) -> str:
     if folder.parent.name == "snapshots":
         return folder.name
     fetch()
+    refuse_without_encoder(folder)
     files = [
         file
         for part in ("text_encoder", "tokenizer")
         for file in sorted((folder / part).glob("*"))
         if file.suffix in (".json", ".safetensors", ".txt", ".jinja")
     ]
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise ValueError(
-            f"{folder}: got no text_encoder, expected one for a new prompt; fetch it, or keep the embedding in "
-            f"{SHIPPED}/ with worldmodel.backends.text.ship_prompt"
-        )
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def refuse_without_encoder(folder: Path) -> None:
+    """Refuse a pipeline folder that has no weights of a text encoder."""
+    if not any((folder / "text_encoder").glob("*.safetensors")):
+        raise ValueError(
+            f"{folder}: got no text_encoder, expected one for a new prompt; fetch it, or keep the embedding in "
+            f"{SHIPPED}/ with worldmodel.backends.text.ship_prompt"
+        )
 
 
 def keep_prompt(path: Path, prompt: str, embedding: Tensor) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from worldmodel.actions import ActionSpec
 from worldmodel.backends.checksum import checked_hash
 from worldmodel.backends.cosmos25 import refuse_actions
-from worldmodel.backends.pipeline_folder import load_component, read_json, weight_files
+from worldmodel.backends.pipeline_folder import load_component, read_json, read_scheduler, weight_files
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import Running, check_hooks, fit_clips
 from worldmodel.backends.text import Prompts
@@ -50,6 +50,11 @@ class Kind:
         index = read_json(folder / "model_index.json")
         image = index.get("_class_name") == IMAGE_TO_VIDEO
         return cls(image, index.get("boundary_ratio"), bool(index.get("expand_timesteps", False)))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is used where its folder does not say."""
+        return RECIPE_5B if self.expand_timesteps else RECIPE
 
     @property
     def given_latents(self) -> tuple[int, ...]:
@@ -104,7 +109,7 @@ class WanBackend:
         self.weights_hash = ""
         self._prompts, self._first_frames, self._licence = prompts, first_frames, licence
         self._told: dict[str, Any] = {"prompt": "", "negative_prompt": "", "guidance": GUIDANCE, "guidance_2": None}
-        check_size(recipe.image_size, recipe.num_frames, self._pixels, self.frames_per_latent)
+        self._check_size(recipe.image_size, recipe.num_frames)
 
     @classmethod
     def from_folder(
@@ -125,18 +130,17 @@ class WanBackend:
         kind = Kind.read(folder)
         parts = ["transformer"] if kind.boundary_ratio is None else ["transformer", "transformer_2"]
         files = [file for part in (*parts, "vae") for file in weight_files(folder, part)]
-        path = folder / "worldmodel.json"
-        base = RECIPE_5B if kind.expand_timesteps else RECIPE
-        running = running or Running()
+        scheduler, running = read_scheduler(folder, *SCHEDULERS), running or Running()
         transformers = [
-            running.place(load_component(WanTransformer3DModel, folder, part, dtype), device) for part in parts
+            running.place(load_component(WanTransformer3DModel, folder, part, dtype), device, whole=True)
+            for part in parts
         ]
         sees = transformers[0].config.image_dim is not None
         backend = cls(
             transformers,
             running.place_codec(load_component(AutoencoderKLWan, folder, "vae"), device),
-            read_json(folder / "scheduler" / "scheduler_config.json"),
-            Recipe.read(path) if path.is_file() else replace(base, name=name),
+            scheduler,
+            Recipe.of(folder, kind.recipe, name),
             kind,
             prompts,
             FirstFrames(folder, device, dtype) if sees else None,
@@ -180,8 +184,9 @@ class WanBackend:
         for name, value in (("guidance", guidance), ("guidance_2", guidance_2)):
             if value is not None and not (isinstance(value, int | float) and 0 <= value < np.inf):
                 raise ValueError(f"{name}: got {value!r}, expected a finite number of at least 0; 1 is off")
-        size, frames = image_size or self.recipe.image_size, num_frames or self.recipe.num_frames
-        check_size(size, frames, self._pixels, self.frames_per_latent)
+        size = self.recipe.image_size if image_size is None else image_size
+        frames = self.recipe.num_frames if num_frames is None else num_frames
+        self._check_size(size, frames)
         wanted = {
             "prompt": prompt,
             "negative_prompt": negative_prompt,
@@ -224,7 +229,7 @@ class WanBackend:
         """Denoiser of clips that begin with the given latents (B, C, k, H, W), k at most 1, and frames."""
         refuse_actions(self, actions)
         for each in self.transformers:
-            check_hooks(each.blocks)
+            check_hooks(each, whole=True)
         known, takes = given.shape[2], self.kind.given_latents
         if known not in takes:
             raise ValueError(
@@ -247,7 +252,7 @@ class WanBackend:
     def check_memory(self, batch: int) -> None:
         """Refuse a batch of rollouts that does not fit."""
         branches = 2 if any(each.guidance_scale > 1.0 for each in self._experts()) else 1
-        fit_clips(self.running, self.transformers[0], self.codec, self.recipe, branches, batch)
+        self.running = fit_clips(self.running, self.transformers[0], self.codec, self.recipe, branches, batch)
 
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""
@@ -308,7 +313,7 @@ class WanBackend:
             raise ValueError(f"scheduler: got {name!r}, expected {' or '.join(SCHEDULERS)}; use the pipeline's own")
         return name
 
-    @property
-    def _pixels(self) -> int:
-        """Of which height and width must be multiples."""
-        return self.codec.pixels_per_latent * self.transformers[0].config.patch_size[1]
+    def _check_size(self, image_size: tuple[int, int], num_frames: int) -> None:
+        config = self.transformers[0].config
+        pixels = self.codec.pixels_per_latent * config.patch_size[1]
+        check_size(image_size, num_frames, pixels, self.frames_per_latent, config.rope_max_seq_len)

@@ -12,18 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.backends.pipeline_folder import load_component, load_processor, weight_files
 from worldmodel.backends.text import TOKENS, Prompts
+
+TIED = ("encoder.embed_tokens.weight",)  # the same as shared.weight, which alone the hub's files have
+UNSEEN = ("visual_projection.weight",)  # of the whole CLIP, after the layer that is read
 
 
 class WanPrompts(Prompts):
     """Embeddings (1, 512, D) of prompts."""
 
     def _encode(self, prompt: str) -> Tensor:
-        from transformers import AutoTokenizer, UMT5EncoderModel
+        from transformers import UMT5EncoderModel
 
-        return self._with_encoder(
-            UMT5EncoderModel, lambda encoder: encode_prompt(encoder, self._tokenizer(AutoTokenizer), prompt)
-        )
+        def encode(encoder: Any, tokenizer: Any) -> Tensor:
+            encoder.set_input_embeddings(encoder.shared)  # some versions of transformers leave them apart
+            return encode_prompt(encoder, tokenizer, prompt)
+
+        return self._with_encoder(UMT5EncoderModel, encode, spare=TIED)
 
 
 @torch.no_grad()
@@ -53,13 +59,9 @@ class FirstFrames:
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         from transformers import AutoImageProcessor, CLIPVisionModel
 
-        for part in ("image_encoder", "image_processor"):
-            if not (folder / part).is_dir():
-                raise ValueError(f"{folder}: got no {part}, expected it for this network; fetch the pipeline again")
-        self._processor = AutoImageProcessor.from_pretrained(folder / "image_processor", local_files_only=True)
-        self._encoder = CLIPVisionModel.from_pretrained(
-            folder / "image_encoder", local_files_only=True, use_safetensors=True, dtype=dtype
-        ).to(device)
+        self._processor = load_processor(AutoImageProcessor, folder, "image_processor")
+        weight_files(folder, "image_encoder")
+        self._encoder = load_component(CLIPVisionModel, folder, "image_encoder", dtype, spare=UNSEEN).to(device)
 
     @torch.no_grad()
     def embed(self, frames: np.ndarray) -> Tensor:

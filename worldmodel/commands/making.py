@@ -174,6 +174,31 @@ def train(
     print(f"pipeline: {folder}")
 
 
+def convert(
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    base: str,
+    out: Path,
+    device: str | None = None,
+) -> None:
+    """Make a pipeline folder of NVIDIA's action-conditioned Cosmos-Predict2.5, one .pt file.
+
+    Args:
+        checkpoint: the file, in the hub's nvidia/Cosmos-Predict2.5-2B under robot/action-cond.
+        base: the pipeline whose autoencoder it shares, and whose text encoder reads the empty prompt once: a folder, or
+            a repository of the hub such as nvidia/Cosmos-Predict2.5-2B.
+        out: new folder of the pipeline; conversion.json in it says what became of every weight.
+        device: torch device of the text encoder; a CUDA device if there is one, by default.
+    """
+    from worldmodel.backends.cosmos25_convert import check_paths
+    from worldmodel.backends.cosmos25_convert import convert as run
+    from worldmodel.training.start import local_folder
+
+    check_paths(checkpoint, out)  # before anything is fetched
+    report = run(checkpoint, local_folder(base, "base"), out, device=device)
+    print(f"weights: {len(report.renamed)} renamed, {len(report.dropped)} left out, actions by {report.kind}")
+    print(f"pipeline: {out}")
+
+
 def _refuse_unheeded(doing: str, options: Mapping[str, Any]) -> None:
     """Refuse what was given of options that have no part in what is done."""
     given = [name for name, value in options.items() if value]
@@ -203,6 +228,8 @@ def rollout(
     guidance: float | None = None,
     conditions: tuple[str, ...] = (),
     device: str | None = None,
+    revision: str | None = None,
+    subfolder: str | None = None,
     guardrail: Literal["nvidia", "none"] = "nvidia",
     memory: tuple[Literal["slicing", "tiling", "offload", "fp8"], ...] = (),
     seed: int = 0,
@@ -233,6 +260,8 @@ def rollout(
         conditions: what else the model is told, as key=value with JSON values, such as image_size=[256,320]
             num_frames=13; the options of its backend's ``conditioned``.
         device: torch device; a CUDA device if there is one, by default.
+        revision: branch, tag or commit of the repository; the known one by default.
+        subfolder: of the repository or the folder, in which the pipeline is.
         guardrail: of NVIDIA's models; none goes without, where the licence allows that, and the rollouts record it.
         memory: how a released model is made to fit.
         seed: added to the seed of every clip.
@@ -248,7 +277,9 @@ def rollout(
     refine = refinement(plan, threshold, quantile, temperature)
     clips, options = EpisodeStore.open(truth, "truth"), parse_options(conditions)
     options |= {k: v for k, v in {"prompt": prompt, "guidance": guidance}.items() if v is not None}
-    loaded = worldmodel.load(model, device, guardrail=guardrail, running=Running(memory=memory))
+    loaded = worldmodel.load(
+        model, device, revision=revision, subfolder=subfolder, guardrail=guardrail, running=Running(memory=memory)
+    )
     loaded = loaded.conditioned(**options) if options else loaded
     if told:
         print("".join(f"{line}\n" for line in range_lines(loaded, clips)), end="")

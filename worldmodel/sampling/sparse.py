@@ -66,7 +66,9 @@ class SparsePredictPerturb(PredictPerturb):
             thresholds since the step before are taken to be certain then; 0 evaluates all, 0.25 suits ``tiny``.
             Of a ``Quantile(q)`` it takes the share ``settled * q`` that has moved least.
 
-    The other settings are those of :class:`PredictPerturb`; ``accumulate`` must be "certain".
+    The other settings are those of :class:`PredictPerturb`; ``accumulate`` must be "certain". Of a model's
+    :class:`worldmodel.backends.running.Running` its evaluations take the attention kernel and what saves memory; they
+    are neither compiled nor recorded nor cached.
     """
 
     halo: int = 0
