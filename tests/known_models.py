@@ -62,7 +62,7 @@ class PaintedBall:
     def provenance(self):
         return {}
 
-    def check_memory(self, batch):
+    def check_memory(self, batch, sparse=False):
         """It takes next to none."""
 
     def paint(self, frame, actions, shift):

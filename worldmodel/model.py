@@ -28,7 +28,7 @@ from worldmodel.handover import as_handover
 from worldmodel.noise import check_seeds
 from worldmodel.progress import hidden_unless
 from worldmodel.rollout import Rollout, in_sequence, side_by_side
-from worldmodel.sampling import PredictPerturb, as_solver
+from worldmodel.sampling import PredictPerturb, SparsePredictPerturb, as_solver
 from worldmodel.sampling.budget import planned_nfe
 from worldmodel.sampling.sample import check_refine, check_solver
 from worldmodel.state import State, check_state
@@ -161,7 +161,7 @@ class WorldModel:
         state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
-        self.backend.check_memory(min(batch_size, len(state)))
+        self.backend.check_memory(min(batch_size, len(state)), isinstance(refine, SparsePredictPerturb))
         planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
         started, batches = time.monotonic(), []
         with tqdm(total=planned * len(state), desc="rollout", unit="NFE", **hidden_unless(progress)) as bar:
@@ -197,7 +197,7 @@ class WorldModel:
         state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
-        self.backend.check_memory(len(state))
+        self.backend.check_memory(len(state), isinstance(refine, SparsePredictPerturb))
 
         def pieces() -> Iterator[Rollout]:
             left = None if horizon is None else state.frames.shape[1] + horizon
@@ -265,7 +265,7 @@ class WorldModel:
         check_state(state, self.recipe.image_size, self.recipe.num_frames, self.backend.latent_shape)
         new = self.recipe.num_frames - state.frames.shape[1]
         actions, _ = self._check_actions(actions, new, len(state))
-        self.backend.check_memory(len(state))
+        self.backend.check_memory(len(state), isinstance(refine, SparsePredictPerturb))
         started = time.monotonic()
         following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
         common = self._common(state, settings, seconds=time.monotonic() - started)

@@ -15,6 +15,7 @@ from worldmodel.backends.cosmos25_network import CosmosNetwork
 from worldmodel.backends.cosmos25_video import Conditions, VideoDenoiser
 from worldmodel.backends.memory import Clip, Weights
 from worldmodel.backends.recipe import Recipe
+from worldmodel.sampling import PredictPerturb, SparsePredictPerturb
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -51,6 +52,20 @@ def test_an_evaluation_takes_what_is_estimated(dtype):
         transformer.config, tiny_predict.vae().config, dtype, Recipe("", (128, 160), 5, 4.0, 1), branches=2
     )
     assert 0.7 < batch * expected.evaluation / peak(lambda: denoise(x, 0.5)) < 1.4
+
+
+@torch.no_grad()
+def test_evaluations_in_part_keep_as_many_bytes_as_are_estimated():
+    transformer, batch = tiny_predict.transformer(), 2
+    texts = [CosmosNetwork(transformer).read(torch.randn(1, 5, tiny_predict.TEXT)) for _ in range(2)]
+    conditions = Conditions(*texts, guidance=3.0)
+    denoise = VideoDenoiser(CosmosNetwork(transformer), torch.randn(batch, 16, 1, 4, 6), 2, conditions)
+    _, kept = denoise.remember(torch.randn(batch, 16, 2, 4, 6), 0.5)
+    recipe, codec = Recipe("", (32, 48), 5, 4.0, 1), tiny_predict.vae().config
+    plain, sparse = (
+        memory.clip(transformer.config, codec, torch.float32, recipe, branches=2, sparse=each) for each in (False, True)
+    )
+    assert batch * sparse.kept == sum(each.nbytes for each in (*kept.keys, *kept.values)) and plain.kept == 0
 
 
 @torch.no_grad()
@@ -183,6 +198,18 @@ def test_a_chunk_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda _: 1_000_000)
     with pytest.raises(ValueError, match=r"memory: got 0.0 GB free on cpu, expected .* GB for 2 at once"):
         told.step(told.start(None, seeds=[0, 1]), steps=1)
+
+
+def test_refinement_in_part_is_refused_where_only_whole_evaluations_fit(tmp_path, monkeypatch):
+    tiny_predict.save(tiny_predict.pipeline(), tmp_path / "one")
+    told = worldmodel.load(tmp_path / "one", device="cpu", guardrail="none").conditioned(
+        prompt=tiny_predict.embeddings(1), guidance=0.0, image_size=(32, 48), num_frames=9
+    )
+    plan, seen = [(0.2, 0.6, 2)], []
+    monkeypatch.setattr(memory, "settle_clip", lambda taken, *_: seen.append(taken) or ())
+    for refine in (PredictPerturb(plan=plan), SparsePredictPerturb(plan=plan)):
+        told.step(told.start(None, seeds=[0]), steps=4, refine=refine)
+    assert [each.kept > 0 for each in seen] == [False, True]
 
 
 def test_a_text_encoder_goes_where_it_fits(tmp_path, monkeypatch, caplog):

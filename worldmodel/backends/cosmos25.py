@@ -244,10 +244,10 @@ class Cosmos25Backend:
         whole = np.pad(numbers, ((0, 0), (self.recipe.num_frames - 1 - expected, 0), (0, 0)))
         return self.transformer.embed_actions(torch.from_numpy(whole).to(self.device), known)
 
-    def check_memory(self, batch: int) -> None:
+    def check_memory(self, batch: int, sparse: bool = False) -> None:
         """Refuse a batch of rollouts that does not fit."""
         branches = 1 + (self._guidance.actions > 0) + (self._guidance.frames > 0)
-        fit_clips(Running(), self.transformer, self.codec, self.recipe, branches, batch)
+        fit_clips(Running(), self.transformer, self.codec, self.recipe, branches, batch, sparse)
 
     def provenance(self) -> dict[str, Any]:
         """What a rollout depends on beside the weights."""

@@ -192,10 +192,10 @@ class ReleasedCosmos25(Cosmos25Backend):
         video = super().decode(latents)
         return video if self._guardrail is None else self._guardrail.checked(video)
 
-    def check_memory(self, batch: int) -> None:
+    def check_memory(self, batch: int, sparse: bool = False) -> None:
         """Refuse a batch of rollouts that does not fit."""
         branches = 2 if self.guidance > 0 else 1
-        self.running = fit_clips(self.running, self.transformer, self.codec, self.recipe, branches, batch)
+        self.running = fit_clips(self.running, self.transformer, self.codec, self.recipe, branches, batch, sparse)
 
     @property
     def guidance(self) -> float:

@@ -307,8 +307,8 @@ class Cosmos3Backend:
         conditions = Conditions(text, float(self.recipe.fps), negative, self.guidance, embedded)
         return Cosmos3Denoiser(self._network, given, self.latent_shape[1], conditions)
 
-    def check_memory(self, batch: int) -> None:
-        """Refuse a batch of rollouts that does not fit."""
+    def check_memory(self, batch: int, sparse: bool = False) -> None:
+        """Refuse a batch of rollouts that does not fit; this network has no evaluations in part."""
         branches = 1 if self.guidance == 1.0 else 2
         self.running = fit_clips(self.running, self.transformer, self.codec, self.recipe, branches, batch)
 

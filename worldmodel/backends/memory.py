@@ -79,12 +79,14 @@ class Clip:
     evaluation: int
     decoding: int
     tile: int  # of decoding a tile and putting the clip together
+    kept: int = 0  # keys and values of all layers, which evaluations in part go on from
 
     def needed(self, batch: int, savings: Iterable[str] = ()) -> int:
         """Bytes for a batch with these savings."""
         chosen = set(savings)
         decoding = self.tile if "tiling" in chosen else self.decoding
-        return int(EXTRA * max(batch * self.evaluation, decoding * (1 if "slicing" in chosen else batch)))
+        sampling, decoded = batch * (self.evaluation + self.kept), decoding * (1 if "slicing" in chosen else batch)
+        return int(EXTRA * max(sampling, decoded))
 
 
 def clip(
@@ -94,6 +96,7 @@ def clip(
     recipe: Recipe,
     branches: int,
     codec_dtype: torch.dtype | None = None,
+    sparse: bool = False,
 ) -> Clip:
     """What a clip of a recipe takes.
 
@@ -102,6 +105,7 @@ def clip(
         dtype: of the transformer.
         branches: evaluations side by side, 2 with guidance.
         codec_dtype: of the autoencoder, if another.
+        sparse: whether refinement evaluates a Predict2.5 in part.
     """
     height, width = recipe.image_size
     space, time = codec.get("scale_factor_spatial") or 8, codec.get("scale_factor_temporal") or 4
@@ -116,6 +120,7 @@ def clip(
         int(branches * tokens * _token(network, dtype)),
         int(whole + alive * height * width),
         int(whole + alive * min(height, TILE) * min(width, TILE)),
+        branches * tokens * 2 * network["num_layers"] * _width(network) * dtype.itemsize if sparse else 0,
     )
 
 
@@ -123,9 +128,13 @@ def _token(network: dict[str, Any], dtype: torch.dtype) -> float:
     """Bytes alive for a token while a block is evaluated."""
     if "latent_patch_size" in network:  # Cosmos 3, gated and rotated in the precision of the weights
         return (3.5 * network["hidden_size"] + 3 * network["intermediate_size"]) * dtype.itemsize
-    width = network["num_attention_heads"] * network["attention_head_dim"]
+    width = _width(network)
     hidden = network.get("ffn_dim") or network["mlp_ratio"] * width
     return max((2.5 * width + 2 * hidden) * dtype.itemsize, ROTATING * width * torch.float32.itemsize)
+
+
+def _width(network: dict[str, Any]) -> int:
+    return network["num_attention_heads"] * network["attention_head_dim"]
 
 
 def free(device: torch.device) -> int:
@@ -231,7 +240,7 @@ def settle_clip(
     fewer = f"batch_size={most}" if most else "a smaller image_size or num_frames"
     raise ValueError(
         f"memory: got {_gb(room)} free on {device}, expected {_gb(taken.needed(batch, wanted[0]))} for {batch} at once "
-        f"(evaluation {_gb(batch * taken.evaluation)}, decoding {_gb(batch * taken.decoding)}); "
+        f"(evaluation {_gb(batch * (taken.evaluation + taken.kept))}, decoding {_gb(batch * taken.decoding)}); "
         + _advice(chosen, fitting, lambda savings: taken.needed(batch, savings), fewer, always=True)
     )
 

@@ -62,8 +62,8 @@ class Backend(Protocol):
         """The same weights told something else: a prompt, another size; or a refusal."""
         ...
 
-    def check_memory(self, batch: int) -> None:
-        """Refuse a batch of rollouts that does not fit, saying what does."""
+    def check_memory(self, batch: int, sparse: bool = False) -> None:
+        """Refuse a batch of rollouts that does not fit, refined in part or not, saying what does."""
         ...
 
     def provenance(self) -> dict[str, Any]:

@@ -166,7 +166,13 @@ def check_tiles(running: Running, image_size: tuple[int, int]) -> None:
 
 
 def fit_clips(
-    running: Running, transformer: ModelMixin, codec: VideoCodec, recipe: Recipe, branches: int, batch: int
+    running: Running,
+    transformer: ModelMixin,
+    codec: VideoCodec,
+    recipe: Recipe,
+    branches: int,
+    batch: int,
+    sparse: bool = False,
 ) -> Running:
     """How a batch is to be run: with ``memory=None`` what makes it fit is on from now, and what one before needed off.
 
@@ -175,7 +181,7 @@ def fit_clips(
     """
     check_tiles(running, recipe.image_size)
     vae, device = codec.vae, codec.device
-    taken = memory.clip(transformer.config, vae.config, transformer.dtype, recipe, branches, vae.dtype)
+    taken = memory.clip(transformer.config, vae.config, transformer.dtype, recipe, branches, vae.dtype, sparse)
     needed = memory.settle_clip(taken, device, running.memory, batch, memory.free(device))
     if running.memory is not None:
         return running
