@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
 from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, picture_coordinates
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect, is_whole
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -130,24 +129,16 @@ class DropSampler:
         else:
             object.__setattr__(self, "shapes", check_names("shapes", self.shapes, OBJECT_SETS["all"]))
         object.__setattr__(self, "colours", check_names("colours", self.colours, tuple(COLOURS)))
-        few = isinstance(self.objects, (int, np.integer)) and 1 <= self.objects <= MAX_OBJECTS
+        few = is_whole(self.objects) and 1 <= self.objects <= MAX_OBJECTS
         expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
         expect(self.support in SUPPORTS, "support", repr(self.support), f"one of {', '.join(SUPPORTS)}")
         expect(self.release in RELEASES, "release", repr(self.release), f"one of {', '.join(RELEASES)}")
         check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
-        self._check_view()
-
-    def _check_view(self) -> None:
-        """Refuse places that the camera does not see."""
-        for x, y, z in itertools.product(ends(self.sideways), ends(self.depth), (0.0, ends(self.clearance)[1])):
-            seen = np.abs(picture_coordinates((x, y, z))).max() <= 1.0
-            got = f"{self.sideways}, {self.depth}, {self.clearance}, which allow ({x:g}, {y:g}, {z:g}) m"
-            expect(bool(seen), "sideways, depth, clearance", got, "places that the camera sees")
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
         default, _ = HEIGHTS[self.support]
         height = draw(default if self.support_height is None else self.support_height, default, rng)
-        first = self._object(rng, ends(self.sideways), self.colours, height)
+        first = self._first(rng, height)
         return DropScene(
             **{field.name: getattr(first, field.name) for field in dataclasses.fields(first)},
             gravity=drawn(self, "gravity", rng),
@@ -163,6 +154,18 @@ class DropSampler:
     @property
     def _kinds(self) -> tuple[str, ...]:
         return OBJECT_SETS[self.shapes] if isinstance(self.shapes, str) else tuple(self.shapes)
+
+    def _first(self, rng: np.random.Generator, height: float) -> DropObject:
+        """*The* object, drawn anew until the camera sees it."""
+        for _ in range(_ATTEMPTS):
+            one = self._object(rng, ends(self.sideways), self.colours, height)
+            if _seen(one):
+                return one
+        got = f"{self.radius}, {self.clearance}, {self.sideways}, {self.depth} m"
+        raise ValueError(
+            f"radius, clearance, sideways, depth: got {got} with support {self.support!r}, expected ranges in which "
+            "the camera sees a centre; lower radius or clearance, or narrow the others"
+        )
 
     def _object(
         self, rng: np.random.Generator, sideways: tuple[float, float], colours: tuple[str, ...], height: float
@@ -192,7 +195,7 @@ class DropSampler:
             colours = tuple(colour for colour in self.colours if colour not in used) or self.colours
             one = self._object(rng, sideways, colours, height)
             place = _pictured(one, held=False)
-            if all(_apart(place, other) for other in taken):
+            if _seen(one) and all(_apart(place, other) for other in taken):
                 placed.append(one)
                 taken.append(place)
             if len(placed) == self.objects:
@@ -203,6 +206,10 @@ class DropSampler:
             f"objects: got {self.objects}, expected fewer: there is no room for them in the picture; "
             "widen sideways and clearance or lower radius"
         )
+
+
+def _seen(thing: DropObject) -> bool:
+    return bool(np.abs(picture_coordinates(thing.position)).max() <= 1.0)
 
 
 def _pictured(thing: DropObject, held: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from worldmodel.envs.graphs import ChannelGraph, angle_between, direction, keeps_clear
-from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
+from worldmodel.envs.options import Limits, check_numbers, expect, is_whole, least_and_most
 from worldmodel.geometry import ARC, ARENA, WALL, crosses
 
 TRIES = 200  # layouts drawn before a request is refused
@@ -37,12 +37,11 @@ class GraphOptions:
     def __post_init__(self) -> None:
         least, most = self.node_range
         expect(self.kind in ("tree", "graph"), "kind", self.kind, "'tree' or 'graph'")
-        expect(self.layout in LAYOUTS, "layout", self.layout, f"one of {', '.join(LAYOUTS)}")
+        expect(self.layout in tuple(LAYOUTS), "layout", self.layout, f"one of {', '.join(LAYOUTS)}")
         expect(least >= 2, "nodes", self.nodes, "at least 2")
         for name, fewest in (("max_degree", 1 if most == 2 else 2), ("cycles", 0)):
             value = getattr(self, name)
-            whole = isinstance(value, (int, np.integer))
-            expect(whole and bool(value >= fewest), name, value, f"a whole number of at least {fewest}")
+            expect(is_whole(value) and bool(value >= fewest), name, value, f"a whole number of at least {fewest}")
         check_numbers(self, LIMITS)
         expect(
             self.node_radius > self.channel_width / 2.0,

@@ -21,7 +21,7 @@ from worldmodel.envs.fetch import (
     picture_coordinates,
     start_qpos,
 )
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect, is_whole
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -29,6 +29,8 @@ CENTRE = (1.34, 0.75)  # m, x and y of the middle of the picture's table
 CLEARANCE = 0.004  # m, between finger tips and table and between palm and item in a grasp
 LOWEST_GRIP = TABLE_HEIGHT + FINGER_DEPTH + CLEARANCE  # m, height of the grip point in such a grasp of a flat item
 BESIDE, ABOVE = 0.08, 0.14  # m, of a workspace
+GOAL_ASIDE = (0.02, 0.04)  # m, x and y of a goal in the air beside the item, at most
+TALLEST = MAX_OPENING / 2.0  # m, of half heights
 LIMITS = {
     "width": Limits(0.0, MAX_OPENING, "m", above=True, below=True),
     "mass": Limits(0.0, unit="kg", above=True),
@@ -36,7 +38,7 @@ LIMITS = {
     "depth": Limits(unit="m"),
     "sideways": Limits(unit="m"),
     "yaw": Limits(unit="rad"),
-    "lift": Limits(0.0, unit="m", above=True),
+    "lift": Limits(0.0, REACH_HIGH[2] - TABLE_HEIGHT - TALLEST, "m", above=True),
     "grip_force": Limits(0.0, MAX_GRIP_FORCE, "N", above=True),
 }
 
@@ -142,14 +144,16 @@ class GraspSampler:
         for name, known in (("shapes", SHAPES), ("colours", tuple(COLOURS))):
             object.__setattr__(self, name, check_names(name, getattr(self, name), known))
         expect(self.task in TASKS, "task", repr(self.task), f"one of {', '.join(TASKS)}")
-        few = isinstance(self.distractors, (int, np.integer)) and 0 <= self.distractors <= MAX_DISTRACTORS
+        few = is_whole(self.distractors) and 0 <= self.distractors <= MAX_DISTRACTORS
         expect(few, "distractors", self.distractors, f"0 to {MAX_DISTRACTORS}, for which there is room")
         check_ranges(self, LIMITS)
         for depth, sideways in itertools.product(ends(self.depth), ends(self.sideways)):
-            place = (CENTRE[0] + depth, CENTRE[1] + sideways)
-            at_hand = _within(place, REACH_LOW[:2], REACH_HIGH[:2]) and _seen((*place, TABLE_HEIGHT))
+            x, y = CENTRE[0] + depth, CENTRE[1] + sideways
+            goals = [(x + sign * GOAL_ASIDE[0], y + sign * GOAL_ASIDE[1]) for sign in (-1, 1)]
+            reached = all(_within(goal, REACH_LOW[:2], REACH_HIGH[:2]) for goal in goals)
             got = f"{self.depth}, {self.sideways}, which allow {depth:g} and {sideways:g} m"
-            expect(at_hand, "depth, sideways", got, "places that the gripper reaches and the camera sees")
+            expected = "places around which the gripper reaches, and which the camera sees"
+            expect(reached and _seen((x, y, TABLE_HEIGHT)), "depth, sideways", got, expected)
 
     def __call__(self, rng: np.random.Generator) -> GraspScene:
         item = self._item(rng, self.colours, ends(self.depth), ends(self.sideways))
@@ -184,7 +188,7 @@ class GraspSampler:
     def _goal(self, item: Item, rng: np.random.Generator) -> tuple[float, float, float]:
         x, y, z = item.centre
         if self.task == "pick":
-            dx, dy = rng.uniform(-0.02, 0.02), rng.uniform(-0.04, 0.04)
+            dx, dy = (rng.uniform(-aside, aside) for aside in GOAL_ASIDE)
             return (float(x + dx), float(y + dy), float(z + drawn(self, "lift", rng)))
         aside = rng.uniform(0.07, 0.1) * (-1.0 if y > CENTRE[1] else 1.0)  # towards the middle, so it stays in view
         return (float(x + rng.uniform(-0.02, 0.02)), float(y + aside), z)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Limits:
         """Whether a number is one of them."""
         high_enough = value > self.least if self.above else value >= self.least
         low_enough = value < self.most if self.below else value <= self.most
-        return math.isfinite(value) and high_enough and low_enough
+        return -math.inf < value < math.inf and bool(high_enough and low_enough)
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
@@ -96,13 +97,20 @@ def drawn(options: Any, name: str, rng: np.random.Generator) -> float:
     return draw(getattr(options, name), getattr(type(options), name), rng)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def least_and_most(name: str, value: Any) -> tuple[int, int]:
     """The range that a whole number or a pair of them stands for."""
     pair = (value, value) if np.ndim(value) == 0 else tuple(value)
-    whole = len(pair) == 2 and all(isinstance(each, (int, np.integer)) for each in pair)
+    whole = len(pair) == 2 and all(is_whole(each) for each in pair)
     expect(whole and pair[0] <= pair[1], name, value, "a whole number or a pair of them (least, most)")
     return int(pair[0]), int(pair[1])
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    """A real number that a float can hold."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return real and -sys.float_info.max <= value <= sys.float_info.max

@@ -30,7 +30,8 @@ WALK = np.array([[-0.8, -2.5, -math.pi / 4], [0.8, -1.3, math.pi / 4]])  # x, y 
 MAX_SPEED, MAX_TURN = 1.0, 1.0  # m/s along each axis; rad/s
 PERIOD = 2.0  # s, of a way there and back
 BACK, AWAY = np.array([0.005, 0.01]), np.array([0.15, 0.15])  # m and rad: as near as this is back, further is away
-MOST = {"width": 0.3, "height": 0.8, "drop": 1.5}  # m, of options
+BALL_RADIUS = 0.1  # m
+LIMITS = {"width": Limits(0.05, 0.3, "m"), "height": Limits(0.05, 0.8, "m"), "drop": Limits(BALL_RADIUS, 1.5, "m")}
 _PLACES = np.array([[-1.1, -0.5], [1.1, 1.0]])  # m, where things stand
 _ATTEMPTS = 1000
 
@@ -94,7 +95,7 @@ class RoomSampler:
     drop: Range = (0.5, 1.2)
 
     def __post_init__(self) -> None:
-        check_ranges(self, {name: Limits(0.05, most, "m") for name, most in MOST.items()})
+        check_ranges(self, LIMITS)
 
     def __call__(self, rng: np.random.Generator) -> RoomScene:
         sizes = np.column_stack([rng.uniform(*ends(self.width), (THINGS, 2)), rng.uniform(*ends(self.height), THINGS)])
@@ -108,7 +109,7 @@ class RoomSampler:
                 float(rng.uniform(-0.85, -0.75)),
                 float(rng.uniform(*ends(self.drop))),
             ),
-            ball_radius=0.1,
+            ball_radius=BALL_RADIUS,
             start=(float(rng.uniform(-0.15, 0.15)), float(rng.uniform(-2.1, -1.9)), float(rng.uniform(-0.05, 0.05))),
         )
 

@@ -61,14 +61,13 @@ class SceneVectorEnv(VectorEnv):
         check_count("num_envs", num_envs)
         check_count("threads", threads, "0 is one a core", least=0)
         check_count("render_workers", render_workers, "0 renders in this process", least=0)
-        if max_episode_steps is not None:
-            check_count("max_episode_steps", max_episode_steps)
-            usual = self.family_type.num_frames if num_frames is None else num_frames
-            num_frames = min(usual, max_episode_steps + 1)
         modes = [mode.value for mode in AutoresetMode]
         if autoreset_mode not in (*AutoresetMode, *modes):
             raise ValueError(f"autoreset_mode: got {autoreset_mode!r}, expected one of {', '.join(modes)}; choose one")
         self.settings = Options(self.family_type, image_size, fps, num_frames, pixels, render_mode, terminate, options)
+        if max_episode_steps is not None:
+            check_count("max_episode_steps", max_episode_steps)
+            self.settings.num_frames = min(self.settings.num_frames, max_episode_steps + 1)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.family, self.action_spec = self.settings.family, self.settings.action_spec

@@ -17,7 +17,7 @@ from worldmodel.envs.ball import DRIVEN
 from worldmodel.envs.family import Family
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
 from worldmodel.envs.graphs import LARGEST_TOUR, ChannelGraph, check_graph
-from worldmodel.envs.options import Limits, check_numbers, expect
+from worldmodel.envs.options import Limits, check_numbers, expect, is_whole
 from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floor_points, stage
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv
@@ -104,7 +104,8 @@ class TraversalSampler(GraphOptions):
         if self.goal == "sequence":
             longest = min(len(GOALS), least - 1)
             expected = f"1 to {longest} with {least} or more nodes"
-            expect(1 <= self.sequence_length <= longest, "sequence_length", self.sequence_length, expected)
+            fits = is_whole(self.sequence_length) and 1 <= self.sequence_length <= longest
+            expect(fits, "sequence_length", self.sequence_length, expected)
         if self.goal == "all" and self.kind == "graph":
             expect(most <= LARGEST_TOUR + 1, "nodes", self.nodes, f"at most {LARGEST_TOUR + 1} to visit all of a graph")
 

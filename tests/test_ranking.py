@@ -277,6 +277,11 @@ def test_skill_is_a_share(skill):
         graded((0.5, skill))
 
 
+def test_a_failure_by_another_physics_is_no_script():
+    with pytest.raises(ValueError, match="script: got 'slip', which is another physics and no other motion"):
+        GradedPolicy(Grasp(), None, 1, script="slip")
+
+
 def test_a_skill_given_twice_is_refused():
     with pytest.raises(ValueError, match="each once"):
         graded((0.5, 1.0, 0.5))

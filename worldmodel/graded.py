@@ -42,6 +42,12 @@ class GradedPolicy:
             raise ValueError(
                 f"family: got {family.id}, expected a ball's or the Fetch gripper's; script another policy"
             )
+        if script in family.changes:
+            raise ValueError(
+                f"script: got {script!r}, which is another physics and no other motion, expected one of "
+                f"{', '.join(name for name in family.policies if name not in family.changes)}; play the scene "
+                "family.attempted(script, scene)"
+            )
         self._step = _STEPS[len(family.action_spec.names)]
         self.reset()
 

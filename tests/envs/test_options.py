@@ -8,6 +8,7 @@ import pytest
 
 from worldmodel.envs import ball, drop_scene, graph_drawing, grasp_scene, maze, room
 from worldmodel.envs.drop_scene import DropSampler
+from worldmodel.envs.free_fall import FreeFall
 from worldmodel.envs.grasp_scene import GraspSampler
 from worldmodel.envs.maze import MazeSampler
 from worldmodel.envs.options import Limits, check_numbers, check_ranges, draw
@@ -17,7 +18,7 @@ from worldmodel.envs.traversal import TraversalSampler
 RANGES = {
     DropSampler: drop_scene.LIMITS,
     GraspSampler: grasp_scene.LIMITS,
-    RoomSampler: {name: Limits(0.05, most) for name, most in room.MOST.items()},
+    RoomSampler: room.LIMITS,
 }
 NUMBERS = {
     TraversalSampler: {**graph_drawing.LIMITS, **ball.DRIVEN, "ball_radius": Limits(0.0), "flood_speed": Limits(0.0)},
@@ -100,8 +101,20 @@ def test_a_default_that_is_fixed_takes_nothing_from_the_generator():
         (lambda: DropSampler(objects=1.5), "objects: got 1.5, expected 1 to 4"),
         (lambda: GraspSampler(distractors=1.5), "distractors: got 1.5, expected 0 to 3"),
         (lambda: GraspSampler(width=0.1), "width: got 0.1, expected above 0 and below 0.1 m"),
-        (lambda: GraspSampler(sideways=(-0.2, 0.2)), "depth, sideways: got .* expected places that the gripper"),
-        (lambda: DropSampler(sideways=(-2.0, 2.0)), "sideways, depth, clearance: got .* that the camera sees"),
+        (
+            lambda: GraspSampler(sideways=(-0.2, 0.2)),
+            "depth, sideways: got .* expected places around which the gripper",
+        ),
+        (lambda: GraspSampler(lift=0.5), "lift: got 0.5, expected above 0 and at most 0.27 m"),
+        (lambda: GraspSampler(depth=-0.19), "depth, sideways: got -0.19, .* around which the gripper reaches"),
+        (lambda: FreeFall(sideways=5.0).sampler(np.random.default_rng(0)), "sideways, depth: got .* camera sees a"),
+        (lambda: FreeFall(radius=3.0).sampler(np.random.default_rng(0)), "radius, clearance, .*: got 3.0, .* camera"),
+        (lambda: RoomSampler(drop=0.05), "drop: got 0.05, expected at least 0.1 and at most 1.5 m"),
+        (lambda: TraversalSampler(goal="sequence", sequence_length=2.5), "sequence_length: got 2.5"),
+        (lambda: TraversalSampler(cycles=True), "cycles: got True"),
+        (lambda: MazeSampler(rows=True), "rows: got True"),
+        (lambda: DropSampler(gravity=10**400), "gravity: got 1000"),
+        (lambda: TraversalSampler(layout=["grid"]), "layout: got"),
         (lambda: TraversalSampler(node_radius=0.6), "node_radius: got 0.6, expected above 0 and below 0.48 m"),
         (lambda: TraversalSampler(max_degree=2.5), "max_degree: got 2.5, expected a whole number of at least 2"),
         (lambda: TraversalSampler(ball_radius=0.04), "ball_radius: got 0.04, expected above 0 and below 0.032 m"),
@@ -117,6 +130,24 @@ def test_options_that_cannot_be_are_refused(options, message):
 class _Some:
     height: object = None
     mass: object = 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"support": "ledge", "clearance": (0.9, 1.0)},
+        {"support": "ramp", "clearance": (1.1, 1.2)},
+        {"support": "table", "clearance": (1.0, 1.2)},
+        {"objects": 4, "sideways": (-0.7, 0.7)},
+        {"radius": 0.5},
+        {"sideways": (-2.0, 2.0)},
+    ],
+)
+def test_objects_are_drawn_where_the_camera_sees_them(options):
+    """Or an episode in the middle of many would be refused."""
+    family = FreeFall(**options)
+    for seed in range(25):
+        family.check(family.sampler(np.random.default_rng(seed)))
 
 
 def test_limits_are_said_as_they_hold():

@@ -8,7 +8,6 @@ import pytest
 
 from worldmodel.envs import fetch
 from worldmodel.envs.grasp import GraspEnv
-from worldmodel.envs.grasp_policies import attempt
 from worldmodel.evaluators import controls, gripper_tracking
 from worldmodel.evaluators.grasp import (
     EVALUATOR,
@@ -24,7 +23,7 @@ from worldmodel.evaluators.results import plain
 from worldmodel.grasp_controls import FINGERS, ITEM, ghost_lift, knock_off
 from worldmodel.storage.video_files import through_h264
 
-PLAYED = (("success", 11), ("success", 12), ("offset_high", 13), ("early_close", 14), ("no_close", 12), ("slip", 16))
+PLAYED = (("expert", 11), ("expert", 12), ("offset_high", 13), ("early_close", 14), ("no_close", 12), ("slip", 16))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +34,7 @@ def env():
 
 
 def play(env, name, seed):
-    scene, policy = attempt(env.family.sampler(np.random.default_rng(seed)), name)
-    return env.record(scene, seed=seed, policy=policy)
+    return env.record(env.family.sampler(np.random.default_rng(seed)), seed=seed, policy=name)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def replays(clips):
 
 @pytest.fixture(scope="module")
 def grasp(clips):
-    return clips["success", 12]
+    return clips["expert", 12]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +95,7 @@ def test_compression_and_blur_do_not_change_the_verdict(clips, grasp):
 
 def test_larger_pictures_are_judged_alike():
     env = GraspEnv(image_size=128)
-    for name in ("success", "wrong_width"):
+    for name in ("expert", "wrong_width"):
         truth = play(env, name, 21)
         tracks, verdict = judge_clip(truth.video, truth)
         assert verdict.success == truth.success
@@ -107,7 +105,7 @@ def test_larger_pictures_are_judged_alike():
 
 def test_placing_is_judged_too():
     env = GraspEnv(image_size=64, task="place", distractors=1)
-    truth = play(env, "success", 3)
+    truth = play(env, "expert", 3)
     score = score_grasp(truth.video, truth)
     assert score.success and score.true_success and not score.lift_mm > 40.0
     frames = np.minimum(np.arange(len(truth)), 18)  # the gripper never lets go
@@ -121,10 +119,10 @@ def test_the_truth_has_no_errors(replays):
             assert getattr(score, f"{name}_error_mm") == 0.0
         assert score.identity == 1.0 and score.stage_time_error_ms == 0.0
         assert not score.ghost_motion and score.ghost_motion_mm < 5.0
-    assert replays["success", 12].arm_error_px < 0.3
+    assert replays["expert", 12].arm_error_px < 0.3
 
 
-@pytest.mark.parametrize("key", [("success", 12), ("no_close", 12)])
+@pytest.mark.parametrize("key", [("expert", 12), ("no_close", 12)])
 def test_the_lift_is_mujocos(clips, replays, key):
     height = clips[key].position[:, 0, 2]
     assert replays[key].lift_mm == pytest.approx(1000.0 * (height[-1] - height[0]), abs=3.0)
@@ -150,7 +148,7 @@ def test_no_control_scores_better_than_the_truth(env, clips, grasp, miss):
     rows = {"replay": [], "h264": []}
     for truth in (grasp, miss):
         made = {"replay": truth.video, "h264": through_h264(truth.video, truth.fps)}
-        for kind, video in (made | made_of(env, truth, clips["success", 11])).items():
+        for kind, video in (made | made_of(env, truth, clips["expert", 11])).items():
             rows.setdefault(kind, []).append(plain(score_grasp(video, truth).to_dict()))
     for metric in METRICS:
         if metric.better == "none":
@@ -173,7 +171,7 @@ def test_a_success_where_mujoco_fails_is_a_false_one(env, miss, grasp):
 
 
 def test_an_item_that_rises_without_contact_is_no_success(env, clips):
-    for key in (("success", 11), ("offset_high", 13), ("slip", 16)):
+    for key in (("expert", 11), ("offset_high", 13), ("slip", 16)):
         score = score_grasp(ghost_lift(env, clips[key]), clips[key])
         assert score.lift and score.valid and not score.success
         assert score.ghost_motion and score.ghost_motion_mm > 40.0
