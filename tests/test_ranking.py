@@ -5,6 +5,7 @@ import pytest
 from known_models import painted, random_robots
 
 from worldmodel.commands import judging
+from worldmodel.envs.grasp import Grasp
 from worldmodel.graded import GradedPolicy
 from worldmodel.ranking import MUJOCO, Outcome, agreement, credited, graded, lines, load, rank, save, summarise
 
