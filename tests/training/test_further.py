@@ -24,6 +24,8 @@ def start(many, tmp_path_factory):
 
 def test_only_the_transformer_moves_and_the_card_says_from_where(many, start, tmp_path):
     folder = train_further(many, start, tmp_path / "out", "cpu", FEW, often={"worldmodel/Maze-v0": 3.0}, stride=4)
+    for part in ("transformer", "vae"):
+        assert str(start) not in (folder / part / "config.json").read_text(), "no folders of this machine"
     before, after = worldmodel.load(start, device="cpu"), worldmodel.load(folder, device="cpu")
     assert before.recipe == after.recipe
     kept, found = before.backend.codec.vae.state_dict(), after.backend.codec.vae.state_dict()

@@ -156,6 +156,7 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
         rounded = copy.deepcopy(part).cpu().bfloat16()
         for parameter in rounded.parameters():
             parameter.data = parameter.data.contiguous()
+        rounded.register_to_config(_name_or_path="")  # not where a part was loaded from on this machine
         rounded.save_pretrained(folder / name)
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2
