@@ -57,8 +57,8 @@ MOTION = {
 def check_ball(scene: Any, max_speed: float, corridor: float) -> None:
     """Refuse a scene's ball that does not fit into a corridor of the given width in metres, or its motor."""
     expect(0.0 < scene.ball_radius < corridor / 2.0, "ball_radius", scene.ball_radius, f"up to {corridor / 2.0:.4f} m")
-    expect(0.0 <= scene.friction < np.inf, "friction", scene.friction, "a finite number, at least 0")
-    expect(0.0 < scene.max_speed <= FASTEST, "max_speed", scene.max_speed, f"above 0 and up to {FASTEST} m/s")
+    for name, limits in DRIVEN.items():
+        expect(limits.hold(getattr(scene, name)), name, getattr(scene, name), str(limits))
     expect(scene.max_speed == max_speed, "max_speed", scene.max_speed, f"the environment's {max_speed} m/s")
 
 

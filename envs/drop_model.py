@@ -20,8 +20,8 @@ from worldmodel.envs.drop_stage import (
     CAMERA_TILT,
     HEIGHTS,
     SUPPORT_GEOMS,
-    picture_coordinates,
     place_support,
+    sees,
     support_xml,
 )
 
@@ -216,7 +216,7 @@ def _check_object(thing: DropObject, owner: str) -> None:
     lowest = half_extents(thing.shape, thing.size, thing.quaternion)[2]
     if thing.position[2] < lowest:
         _refuse(f"{owner}position", thing.position, f"a centre at least {lowest:.3f} m above the floor")
-    if not np.abs(picture_coordinates(thing.position)).max() <= 1.0:
+    if not sees(thing.position):
         _refuse(f"{owner}position", thing.position, "a centre that the camera sees in a square picture")
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worldmodel.counts import is_whole
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
-from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, picture_coordinates
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect, is_whole
+from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, sees
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -127,8 +128,8 @@ class DropSampler:
             sets = f"a tuple of kinds or one of the sets {', '.join(OBJECT_SETS)}"
             expect(self.shapes in OBJECT_SETS, "shapes", repr(self.shapes), sets)
         else:
-            object.__setattr__(self, "shapes", check_names("shapes", self.shapes, OBJECT_SETS["all"]))
-        object.__setattr__(self, "colours", check_names("colours", self.colours, tuple(COLOURS)))
+            check_names(self, "shapes", OBJECT_SETS["all"])
+        check_names(self, "colours", tuple(COLOURS))
         few = is_whole(self.objects) and 1 <= self.objects <= MAX_OBJECTS
         expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
         expect(self.support in SUPPORTS, "support", repr(self.support), f"one of {', '.join(SUPPORTS)}")
@@ -153,13 +154,13 @@ class DropSampler:
 
     @property
     def _kinds(self) -> tuple[str, ...]:
-        return OBJECT_SETS[self.shapes] if isinstance(self.shapes, str) else tuple(self.shapes)
+        return OBJECT_SETS[self.shapes] if isinstance(self.shapes, str) else self.shapes
 
     def _first(self, rng: np.random.Generator, height: float) -> DropObject:
         """*The* object, drawn anew until the camera sees it."""
         for _ in range(_ATTEMPTS):
             one = self._object(rng, ends(self.sideways), self.colours, height)
-            if _seen(one):
+            if sees(one.position):
                 return one
         got = f"{self.radius}, {self.clearance}, {self.sideways}, {self.depth} m"
         raise ValueError(
@@ -195,7 +196,7 @@ class DropSampler:
             colours = tuple(colour for colour in self.colours if colour not in used) or self.colours
             one = self._object(rng, sideways, colours, height)
             place = _pictured(one, held=False)
-            if _seen(one) and all(_apart(place, other) for other in taken):
+            if sees(one.position) and all(_apart(place, other) for other in taken):
                 placed.append(one)
                 taken.append(place)
             if len(placed) == self.objects:
@@ -206,10 +207,6 @@ class DropSampler:
             f"objects: got {self.objects}, expected fewer: there is no room for them in the picture; "
             "widen sideways and clearance or lower radius"
         )
-
-
-def _seen(thing: DropObject) -> bool:
-    return bool(np.abs(picture_coordinates(thing.position)).max() <= 1.0)
 
 
 def _pictured(thing: DropObject, held: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -56,10 +56,10 @@ def clear_height(support: str, height: float, x: float, half_width: float) -> fl
     return SCREEN_HEIGHT if support == "ledge" else height
 
 
-def picture_coordinates(point: tuple[float, float, float]) -> tuple[float, float]:
-    """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera."""
+def sees(point: tuple[float, float, float]) -> bool:
+    """Whether the camera sees a point in a square picture."""
     right, away, above = np.subtract(point, CAMERA_POSITION)
-    return in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY)
+    return bool(in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY))
 
 
 def support_xml(support: str) -> str:

@@ -71,8 +71,8 @@ _GREY, _DARK = (0.42, 0.43, 0.45, 1.0), (0.16, 0.16, 0.17, 1.0)
 _INVISIBLE = (0.0, 0.0, 0.0, 0.0)
 
 
-def picture_coordinates(point: tuple[float, ...]) -> tuple[float, float]:
-    """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera."""
+def sees(point: tuple[float, ...]) -> bool:
+    """Whether the camera sees a point in a square picture."""
     away, right, above = CAMERA_POSITION[0] - point[0], point[1] - CAMERA_POSITION[1], point[2] - CAMERA_POSITION[2]
     return in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import networkx as nx
 import numpy as np
 
+from worldmodel.counts import is_whole
 from worldmodel.envs.graphs import ChannelGraph, angle_between, direction, keeps_clear
-from worldmodel.envs.options import Limits, check_numbers, expect, is_whole, least_and_most
+from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
 from worldmodel.geometry import ARC, ARENA, WALL, crosses
 
 TRIES = 200  # layouts drawn before a request is refused

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.counts import is_whole
 from worldmodel.envs.drop_scene import COLOURS
 from worldmodel.envs.drop_shapes import DIMENSIONS, SHAPES
 from worldmodel.envs.fetch import (
@@ -18,10 +19,10 @@ from worldmodel.envs.fetch import (
     REACH_HIGH,
     REACH_LOW,
     TABLE_HEIGHT,
-    picture_coordinates,
+    sees,
     start_qpos,
 )
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect, is_whole
+from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -141,8 +142,8 @@ class GraspSampler:
     distractors: int = 0  # further items on the table
 
     def __post_init__(self) -> None:
-        for name, known in (("shapes", SHAPES), ("colours", tuple(COLOURS))):
-            object.__setattr__(self, name, check_names(name, getattr(self, name), known))
+        check_names(self, "shapes", SHAPES)
+        check_names(self, "colours", tuple(COLOURS))
         expect(self.task in TASKS, "task", repr(self.task), f"one of {', '.join(TASKS)}")
         few = is_whole(self.distractors) and 0 <= self.distractors <= MAX_DISTRACTORS
         expect(few, "distractors", self.distractors, f"0 to {MAX_DISTRACTORS}, for which there is room")
@@ -153,7 +154,7 @@ class GraspSampler:
             reached = all(_within(goal, REACH_LOW[:2], REACH_HIGH[:2]) for goal in goals)
             got = f"{self.depth}, {self.sideways}, which allow {depth:g} and {sideways:g} m"
             expected = "places around which the gripper reaches, and which the camera sees"
-            expect(reached and _seen((x, y, TABLE_HEIGHT)), "depth, sideways", got, expected)
+            expect(reached and sees((x, y, TABLE_HEIGHT)), "depth, sideways", got, expected)
 
     def __call__(self, rng: np.random.Generator) -> GraspScene:
         item = self._item(rng, self.colours, ends(self.depth), ends(self.sideways))
@@ -254,16 +255,12 @@ def _check_item(item: Item) -> None:
         _refuse("yaw", item.yaw, "radians")
     if not _within(item.position, REACH_LOW[:2], REACH_HIGH[:2]):
         _refuse("position", item.position, f"x and y on the table from {REACH_LOW[:2]} to {REACH_HIGH[:2]} m")
-    if not _seen(item.centre):
+    if not sees(item.centre):
         _refuse("position", item.position, "a place that the camera sees")
 
 
 def _within(point: tuple[float, ...], low: tuple[float, ...], high: tuple[float, ...]) -> bool:
     return len(point) == len(low) and bool((np.less_equal(low, point) & np.less_equal(point, high)).all())
-
-
-def _seen(point: tuple[float, ...]) -> bool:
-    return bool(np.abs(picture_coordinates(point)).max() <= 1.0)
 
 
 def _refuse(name: str, got: Any, expected: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.counts import is_whole
+
 Range = float | tuple[float, float]
 
 
@@ -69,11 +71,12 @@ def check_ranges(options: Any, limits: Mapping[str, Limits]) -> None:
         object.__setattr__(options, name, (float(pair[0]), float(pair[1])) if several else float(value))
 
 
-def check_names(name: str, value: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-    """A tuple of some of the known names; refuses anything else, a bare string too."""
+def check_names(options: Any, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a field of frozen options that is no tuple of known names, a bare string too; lists become tuples."""
+    value = getattr(options, name)
     some = isinstance(value, (tuple, list)) and len(value) > 0 and all(each in known for each in value)
     expect(some, name, repr(value), f"a tuple of some of {', '.join(known)}")
-    return tuple(value)
+    object.__setattr__(options, name, tuple(value))
 
 
 def ends(value: Range) -> tuple[float, float]:
@@ -95,11 +98,6 @@ def draw(value: Range, usual: Range, rng: np.random.Generator) -> float:
 def drawn(options: Any, name: str, rng: np.random.Generator) -> float:
     """A number from the range that is the field ``name`` of options; see :func:`draw`."""
     return draw(getattr(options, name), getattr(type(options), name), rng)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def least_and_most(name: str, value: Any) -> tuple[int, int]:

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
+from worldmodel.counts import is_whole
 from worldmodel.envs.ball import DRIVEN
 from worldmodel.envs.family import Family
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
 from worldmodel.envs.graphs import LARGEST_TOUR, ChannelGraph, check_graph
-from worldmodel.envs.options import Limits, check_numbers, expect, is_whole
+from worldmodel.envs.options import Limits, check_numbers, expect
 from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floor_points, stage
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 
-def in_square_picture(right: float, away: float, above: float, tilt: float, fovy: float) -> tuple[float, float]:
-    """Where a point lies in a square picture: (right, up), each from -1 to 1 inside; nan behind the camera.
+def in_square_picture(right: float, away: float, above: float, tilt: float, fovy: float) -> bool:
+    """Whether a point is in front of the camera and inside of a square picture.
 
     Args:
         right, away, above: m, from the camera, level.
@@ -15,7 +15,5 @@ def in_square_picture(right: float, away: float, above: float, tilt: float, fovy
     """
     length = math.hypot(1.0, tilt)
     depth, up = (away - tilt * above) / length, (tilt * away + above) / length
-    if depth <= 0.0:
-        return (math.nan, math.nan)
     edge = depth * math.tan(math.radians(fovy / 2))
-    return (float(right / edge), float(up / edge))
+    return depth > 0.0 and abs(right) <= edge and abs(up) <= edge

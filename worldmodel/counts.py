@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import numpy as np
+
+
+def is_whole(value: object) -> TypeGuard[int | np.integer]:
+    """Whether a value is a whole number, Python's or numpy's."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_count(name: str, value: object, advice: str = "give one", least: int = 1) -> None:
@@ -17,5 +24,5 @@ def check_count(name: str, value: object, advice: str = "give one", least: int =
     Raises:
         ValueError: it is another number, or none.
     """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+    if not is_whole(value) or value < least:
         raise ValueError(f"{name}: got {value!r}, expected a whole number of at least {least}; {advice}")

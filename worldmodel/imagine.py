@@ -14,7 +14,7 @@ from worldmodel.backends.domains import choose, listening
 from worldmodel.model import WorldModel, check_batch_size
 from worldmodel.noise import check_seeds
 from worldmodel.rollout import Rollout
-from worldmodel.sampling import PredictPerturb, SparsePredictPerturb
+from worldmodel.sampling import PredictPerturb
 from worldmodel.stopping import StopRule
 from worldmodel.storage import EpisodeStore
 
@@ -69,8 +69,7 @@ def imagine(
         check_clips(model.recipe, truth, keys, "truth", "pass any_camera=True (--any-camera)")
     listener = listening(model, truth.action_spec(keys[0])) if told else None
     model = model if listener is None else listener
-    sparse = isinstance(refine, SparsePredictPerturb)
-    model.backend.check_memory(min(batch_size, len(keys)), sparse)  # settles what provenance says of it
+    model.check_memory(min(batch_size, len(keys)), refine)  # settles what provenance says of it
     settings = {**model.provenance(**options, tail=tail), "frames": frames, "seed": seed, "truth": truth.settings}
     store = EpisodeStore.create(out, "rollout", settings=settings, exist="resume")
 

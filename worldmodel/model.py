@@ -161,7 +161,7 @@ class WorldModel:
         state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
-        self.backend.check_memory(min(batch_size, len(state)), isinstance(refine, SparsePredictPerturb))
+        self.check_memory(min(batch_size, len(state)), refine)
         planned = chunks * (planned_nfe(settings.sigmas, solver, refine) + (stop is not None))
         started, batches = time.monotonic(), []
         with tqdm(total=planned * len(state), desc="rollout", unit="NFE", **hidden_unless(progress)) as bar:
@@ -197,7 +197,7 @@ class WorldModel:
         state = self.start(frames, seeds=seeds, resize=resize)
         actions, horizon = self._check_actions(actions, horizon, len(state))
         chunks = self._count(state, horizon, tail, settings)
-        self.backend.check_memory(len(state), isinstance(refine, SparsePredictPerturb))
+        self.check_memory(len(state), refine)
 
         def pieces() -> Iterator[Rollout]:
             left = None if horizon is None else state.frames.shape[1] + horizon
@@ -265,7 +265,7 @@ class WorldModel:
         check_state(state, self.recipe.image_size, self.recipe.num_frames, self.backend.latent_shape)
         new = self.recipe.num_frames - state.frames.shape[1]
         actions, _ = self._check_actions(actions, new, len(state))
-        self.backend.check_memory(len(state), isinstance(refine, SparsePredictPerturb))
+        self.check_memory(len(state), refine)
         started = time.monotonic()
         following, chunk = imagine_chunk(self.backend, state, settings, lambda _: None, actions)
         common = self._common(state, settings, seconds=time.monotonic() - started)
@@ -296,6 +296,10 @@ class WorldModel:
                 f"{self.recipe.num_frames} of a chunk; choose another"
             )
         return Settings(sigmas, solver, refine, way, stop, tail)
+
+    def check_memory(self, batch: int, refine: PredictPerturb | None) -> None:
+        """Refuse a batch of rollouts that does not fit, saying what does."""
+        self.backend.check_memory(batch, isinstance(refine, SparsePredictPerturb))
 
     def check_horizon(self, horizon: int | None, tail: str = "refuse", handover: str = "frame") -> int:
         """Frames that :meth:`rollout` imagines after one given frame with these options, or a refusal."""
