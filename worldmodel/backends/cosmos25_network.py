@@ -24,6 +24,7 @@ from worldmodel.backends.attention import attend
 from worldmodel.backends.cosmos_tokens import rotated, unpatched
 from worldmodel.backends.first_block import FirstBlock
 from worldmodel.backends.graphs import Recorded
+from worldmodel.backends.linear import feed_forward, linear
 from worldmodel.backends.running import Running, check_hooks, compiled
 
 
@@ -79,11 +80,12 @@ class CosmosNetwork:
         """Keys and values of prompt embeddings (B, S, W), as the text encoder makes them."""
         prompt = prompt.to(self.transformer.dtype)
         if self.transformer.config.use_crossattn_projection:
-            prompt = self.transformer.crossattn_proj(prompt)
+            project, activation = self.transformer.crossattn_proj
+            prompt = activation(linear(project, prompt))
         attentions = [block.attn2 for block in self.transformer.transformer_blocks]
         return Text(
-            [each.norm_k(_heads(each.to_k(prompt), each.heads)) for each in attentions],
-            [_heads(each.to_v(prompt), each.heads) for each in attentions],
+            [each.norm_k(_heads(linear(each.to_k, prompt), each.heads)) for each in attentions],
+            [_heads(linear(each.to_v, prompt), each.heads) for each in attentions],
         )
 
     def __call__(
@@ -160,7 +162,7 @@ class CosmosNetwork:
                 tokens, first, lambda rows: through(blocks[1:], first if rows is None else first[rows], rows)
             )
         (normed,) = _modulated(network.norm_out, tokens, embedded, lora)
-        return unpatched(network.proj_out(normed).flatten(1, 2), size, config.patch_size)
+        return unpatched(linear(network.proj_out, normed).flatten(1, 2), size, config.patch_size)
 
 
 def _block(
@@ -179,7 +181,7 @@ def _block(
         normed, gate = _modulated(block.norm2, tokens, embedded, lora)
         tokens = torch.addcmul(tokens, gate, attend_to_text(block.attn2, normed, *told, kernel))
     normed, gate = _modulated(block.norm3, tokens, embedded, lora)
-    return torch.addcmul(tokens, gate, block.ff(normed))
+    return torch.addcmul(tokens, gate, feed_forward(block.ff, normed))
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
@@ -203,7 +205,7 @@ def embed_time(
 
 def _modulated(norm: CosmosAdaLayerNormZero, tokens: Tensor, embedded: Tensor, lora: Tensor) -> tuple[Tensor, ...]:
     """Normalised tokens (B, T, P, D), shifted and scaled frame by frame; and the gate (B, T or 1, 1, D), if any."""
-    own = norm.linear_2(norm.linear_1(norm.activation(embedded)))
+    own = linear(norm.linear_2, linear(norm.linear_1, norm.activation(embedded)))
     shift, scale, *gate = (own + lora[..., : own.shape[-1]]).split(tokens.shape[-1], dim=-1)
     return torch.addcmul(shift, norm.norm(tokens), 1 + scale), *gate
 
@@ -214,7 +216,7 @@ def _to_itself(
     """Self-attention over all tokens (B, T, P, D)."""
     flat = tokens.flatten(1, 2)
     query, key, value = (
-        _heads(project(flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
+        _heads(linear(project, flat), attention.heads) for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
     return _merged(attention, attend(query, key, value, kernel), tokens)
@@ -224,7 +226,7 @@ def attend_to_text(
     attention: Attention, tokens: Tensor, keys: Tensor, values: Tensor, kernel: str | None = None
 ) -> Tensor:
     """Attention of tokens (B, T, P, D) to the keys and values of a prompt."""
-    query = attention.norm_q(_heads(attention.to_q(tokens.flatten(1, 2)), attention.heads))
+    query = attention.norm_q(_heads(linear(attention.to_q, tokens.flatten(1, 2)), attention.heads))
     shape = (len(tokens), -1, -1, -1)
     keys, values = keys.expand(shape), values.expand(shape)
     mixed = scaled_dot_product_attention(query, keys, values) if kernel is None else attend(query, keys, values, kernel)
@@ -236,7 +238,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _merged(attention: Attention, mixed: Tensor, like: Tensor) -> Tensor:
-    return attention.to_out[0](mixed.transpose(1, 2).flatten(2)).view_as(like)
+    return linear(attention.to_out[0], mixed.transpose(1, 2).flatten(2)).view_as(like)
 
 
 def _beside(own: list[Tensor], others: list[Tensor], batch: int) -> list[Tensor]:

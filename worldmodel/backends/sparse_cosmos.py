@@ -21,6 +21,7 @@ from torch import Tensor
 from worldmodel.backends.attention import attend
 from worldmodel.backends.cosmos25_network import ActionEmbedding, Text, attend_to_text, embed_time
 from worldmodel.backends.cosmos_tokens import patches, rotated, unpatched
+from worldmodel.backends.linear import feed_forward, linear
 
 
 class Chosen:
@@ -128,7 +129,7 @@ def _velocity(network: CosmosTransformer3DModel, inputs: Inputs, chosen: Chosen,
     if network.config.concat_padding_mask:  # nothing is padded
         hidden = torch.cat([hidden, torch.zeros_like(hidden[:, :1])], dim=1)
     rows = patches(hidden.to(network.dtype), patch).flatten(0, 1)[chosen.rows]
-    tokens = network.patch_embed.proj(rows)
+    tokens = linear(network.patch_embed.proj, rows)
     # The noise level's embedding has a row for each sample, or for each latent frame of each.
     temb, embedded = (each.flatten(0, 2) for each in embed_time(network, inputs.sigma, inputs.actions))
     row = chosen.rows // (chosen.batch * chosen.tokens // len(embedded))
@@ -145,9 +146,9 @@ def _velocity(network: CosmosTransformer3DModel, inputs: Inputs, chosen: Chosen,
             told = attend_to_text(block.attn2, asked, text.keys[index], text.values[index], inputs.kernel)
             tokens = tokens + gate * chosen.listed(told[:, 0])
         normed, gate = _modulated(block.norm3, tokens, embedded, temb, row)
-        tokens = tokens + gate * block.ff(normed)
+        tokens = tokens + gate * feed_forward(block.ff, normed)
     (normed,) = _modulated(network.norm_out, tokens, embedded, temb, row)
-    out = network.proj_out(normed)
+    out = linear(network.proj_out, normed)
     velocity = out.new_zeros(chosen.batch * chosen.tokens, out.shape[-1]).index_copy_(0, chosen.rows, out)
     return unpatched(velocity.unflatten(0, (chosen.batch, -1)), hidden.shape[2:], patch)
 
@@ -156,7 +157,7 @@ def _modulated(
     norm: CosmosAdaLayerNormZero | CosmosAdaLayerNorm, tokens: Tensor, embedded: Tensor, temb: Tensor, row: Tensor
 ) -> tuple[Tensor, ...]:
     """Normalised tokens (M, D), shifted and scaled by their rows of the timestep embedding; and the gate, if any."""
-    own = norm.linear_2(norm.linear_1(norm.activation(embedded)))
+    own = linear(norm.linear_2, linear(norm.linear_1, norm.activation(embedded)))
     table = own + temb[..., : own.shape[-1]]
     shift, scale, *gate = (table if len(table) == 1 else table[row]).split(tokens.shape[-1], dim=-1)
     return torch.addcmul(shift, norm.norm(tokens), 1 + scale), *gate
@@ -173,7 +174,7 @@ def _attend(
 ) -> Tensor:
     """Self-attention output (M, D) of the chosen tokens to all; their keys and values are written first."""
     query, key, value = (
-        project(tokens).unflatten(-1, (attention.heads, -1))
+        linear(project, tokens).unflatten(-1, (attention.heads, -1))
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     query, key = (rotated(norm(x), rotation) for norm, x in ((attention.norm_q, query), (attention.norm_k, key)))
@@ -181,4 +182,4 @@ def _attend(
     values.view(-1, *value.shape[1:]).index_copy_(0, chosen.rows, value)
     query, key, value = (x.transpose(1, 2) for x in (chosen.padded(query), keys, values))
     mixed = attend(query, key, value, kernel).transpose(1, 2)
-    return attention.to_out[0](chosen.listed(mixed).flatten(-2))
+    return linear(attention.to_out[0], chosen.listed(mixed).flatten(-2))
