@@ -105,6 +105,7 @@ def train(
     effort: float = 1.0,
     schedule: Literal["cpu", "gpu"] | None = None,
     retrain_autoencoder: bool = False,
+    enlarge: int = 1,
     further: bool = False,
     often: Sequence[str] = (),
     steps: int | None = None,
@@ -128,6 +129,8 @@ def train(
         schedule: which run that is: gpu made the embedded model, in minutes of an H100; cpu has a tenth of its samples
             for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
+        enlarge: how many times as high and wide the clips are as those of ``start``, whose autoencoder and transformer
+            go on from what they know of smaller ones; embedded kind only.
         further: go on with the transformer in the way that made it, instead of fine-tuning; embedded kind only.
         often: environments whose clips are drawn more often than others', as maze=3; of ``further`` alone.
         steps: updates; 1000 of fine-tuning, 6000 of ``further``.
@@ -143,7 +146,7 @@ def train(
     from worldmodel.collect import environment_id
     from worldmodel.training.finetune import FinetuneSettings, finetune_from_folder
     from worldmodel.training.further import SETTINGS, train_further
-    from worldmodel.training.tiny import ON_CPU, ON_GPU, train_from_stores, usual_settings
+    from worldmodel.training.tiny import ENLARGING, ON_CPU, ON_GPU, train_from_stores, usual_settings
 
     shape = {"steps": steps, "batch": batch, "learning_rate": learning_rate}
     told: dict[str, Any] = {"prompt": prompt, "resize": resize, "camera": camera, "conditions": conditions}
@@ -153,14 +156,19 @@ def train(
         raise ValueError("further: got it without start, expected a model to go on with; give --start")
     if further and retrain_autoencoder:
         raise ValueError("further: got it with retrain_autoencoder, expected one of them; leave the other out")
+    larger = {"enlarge": None if enlarge == 1 else enlarge}
     if further:
-        _refuse_unheeded("go on with a model's transformer", embedded | tuned)
+        _refuse_unheeded("go on with a model's transformer", embedded | tuned | larger)
+    elif enlarge != 1:
+        _refuse_unheeded("enlarge a model", shape | tuned | {"often": often, "schedule": schedule})
     elif start is None or retrain_autoencoder:
         _refuse_unheeded("train a model of the embedded kind", shape | tuned | {"often": often})
     else:
         _refuse_unheeded("fine-tune a pipeline", embedded | {"often": often})
     given: dict[str, Any] = {name: value for name, value in shape.items() if value is not None}
-    if start is None or retrain_autoencoder:
+    if enlarge != 1:
+        folder = train_from_stores(data, out, device, ENLARGING.scaled(effort), start, enlarge)
+    elif start is None or retrain_autoencoder:
         settings = usual_settings(device) if schedule is None else {"cpu": ON_CPU, "gpu": ON_GPU}[schedule]
         folder = train_from_stores(data, out, device, settings.scaled(effort), start)
     elif further:

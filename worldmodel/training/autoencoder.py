@@ -186,7 +186,8 @@ def _stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
 
 def _latent_shape(vae: AutoencoderKLWan, clips: Tensor) -> tuple[int, ...]:
     batch, _, frames, height, width = clips.shape
-    return batch, vae.config.z_dim, 1 + (frames - 1) // 4, height // 8, width // 8
+    size = vae.config.scale_factor_spatial
+    return batch, vae.config.z_dim, 1 + (frames - 1) // 4, height // size, width // size
 
 
 def _channels_last(vae: AutoencoderKLWan) -> None:

@@ -16,9 +16,11 @@ from worldmodel.backends.cosmos25 import PIPELINE, Cosmos25Backend
 from worldmodel.backends.domains import check_room
 from worldmodel.backends.recipe import Recipe, check_size
 from worldmodel.backends.running import usual_device
+from worldmodel.counts import check_count
 from worldmodel.training.autoencoder import AutoencoderSettings, Stage, train_autoencoder
 from worldmodel.training.card import circumstances, described_clips, write_card
 from worldmodel.training.clip_sets import ClipSet, cameras_of, domains_of, read_clip_sets, scenes_of
+from worldmodel.training.enlarge import enlarged
 from worldmodel.training.latents import encoded_windows, normalised, statistics
 from worldmodel.training.precision import fast_on_gpus, on_gpu
 from worldmodel.training.run import prepare_folder
@@ -67,6 +69,15 @@ class TinySettings:
         )
         return dataclasses.replace(self, autoencoder=autoencoder, transformer=transformer)
 
+    def enlarged(self, times: int) -> TinySettings:
+        """The same run on pictures ``times`` as high and wide, which sees as much of them at once."""
+        check_count("enlarge", times)
+        stages = tuple(
+            dataclasses.replace(stage, height=times * stage.height, width=times * stage.width)
+            for stage in self.autoencoder.stages
+        )
+        return dataclasses.replace(self, autoencoder=dataclasses.replace(self.autoencoder, stages=stages))
+
 
 # The run that made the embedded model: seven minutes of one H100, half a day of two CPU cores.
 ON_GPU = TinySettings(
@@ -82,6 +93,19 @@ ON_GPU = TinySettings(
 )
 # An hour and a half of two CPU cores.
 ON_CPU = TinySettings()
+# Goes on with a model, for pictures twice as large: three minutes of a GPU.
+ENLARGING = TinySettings(
+    AutoencoderSettings(
+        stages=(
+            Stage(frames=1, height=32, width=32, batch=256, steps=200),
+            Stage(frames=9, height=64, width=32, batch=32, steps=300),
+            Stage(frames=17, height=64, width=64, batch=16, steps=900),
+        ),
+        learning_rate=1.5e-3,
+    ),
+    TransformerSettings(steps=8000, batch=256, learning_rate=1.5e-3, warmup_steps=100, seed=2),
+    stride=8,
+)
 
 
 def usual_settings(device: str | None = None) -> TinySettings:
@@ -95,6 +119,7 @@ def train_from_stores(
     device: str | None = None,
     settings: TinySettings | None = None,
     start: str | Path | None = None,
+    enlarge: int = 1,
 ) -> Path:
     """Train on a truth store written by ``worldmodel collect``, or on a folder of them; returns the pipeline folder.
 
@@ -106,17 +131,27 @@ def train_from_stores(
         device: torch device; a CUDA device if there is one, by default.
         settings: of the run; those that suit the device if None.
         start: pipeline to go on from, "tiny" or another of the embedded kind; from nothing if None.
+        enlarge: how many times as high and wide the clips are as those of ``start``; its autoencoder then begins as one
+            that sees them smaller, and ``settings`` are enlarged as well.
 
     Raises:
-        ValueError: the clips do not fit the settings, or ``out`` holds something else.
+        ValueError: the clips do not fit the settings or the enlarged model, there is nothing to enlarge, or ``out``
+            holds something else.
     """
-    settings, device = settings or usual_settings(device), device or usual_device()
+    check_count("enlarge", enlarge)
+    settings = (settings or (usual_settings(device) if enlarge == 1 else ENLARGING)).enlarged(enlarge)
+    device = device or usual_device()
+    if enlarge > 1 and start is None:
+        raise ValueError(f"enlarge: got {enlarge} without start, expected a model to enlarge; give one")
     sets = read_clip_sets(data)
     before = None if start is None else Cosmos25Backend.from_folder(local_folder(start))
-    recipe = _recipe(sets, settings, None if before is None else before.recipe)
+    known = None if before is None else before.recipe
+    if known is not None and enlarge > 1:
+        known = _larger(known, sets, enlarge)
+    recipe = _recipe(sets, settings, known)
     prepare_folder(out, "autoencoder.csv")
-    folder = train_tiny(sets, recipe, out, settings, device, before)
-    write_card(folder, out, recipe, _facts(data, sets, start, out, settings, device))
+    folder = train_tiny(sets, recipe, out, settings, device, before, enlarge)
+    write_card(folder, out, recipe, _facts(data, sets, start, out, settings, device, enlarge))
     return folder
 
 
@@ -127,11 +162,13 @@ def train_tiny(
     settings: TinySettings,
     device: str,
     start: Cosmos25Backend | None = None,
+    enlarge: int = 1,
 ) -> Path:
     """Train on clips; returns the pipeline folder."""
     out.mkdir(parents=True, exist_ok=True)
     with fast_on_gpus(device):
-        vae = train_autoencoder(sets, out, settings.autoencoder, device, None if start is None else start.codec.vae)
+        old = None if start is None else enlarged(start.codec.vae, enlarge)
+        vae = train_autoencoder(sets, out, settings.autoencoder, device, old)
         windows = encoded_windows(
             vae,
             sets,
@@ -206,7 +243,7 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
     cameras = cameras_of(sets, None if known is None else known.cameras)
     check_room(domains, ACTION_DIM)
     return Recipe(
-        "tiny",
+        "tiny" if known is None else known.name,
         (height, width),
         settings.frames,
         fps,
@@ -217,14 +254,35 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
     )
 
 
+def _larger(known: Recipe, sets: Sequence[ClipSet], times: int) -> Recipe:
+    """The recipe of an enlarged model, under a name of its own; refuses clips that are not as much larger."""
+    height, width = times * known.image_size[0], times * known.image_size[1]
+    for each in sets:
+        if each.video.shape[2:4] != (height, width):
+            raise ValueError(
+                f"enlarge: got {times} for a model of {known.image_size[0]} x {known.image_size[1]} pixels and clips "
+                f"of {each.video.shape[2]} x {each.video.shape[3]} in {each.name}, expected {height} x {width}; "
+                "collect such clips"
+            )
+    return dataclasses.replace(known, name=f"{known.name}-{height}", image_size=(height, width))
+
+
 def _facts(
-    data: Path, sets: Sequence[ClipSet], start: str | Path | None, out: Path, settings: TinySettings, device: str
+    data: Path,
+    sets: Sequence[ClipSet],
+    start: str | Path | None,
+    out: Path,
+    settings: TinySettings,
+    device: str,
+    enlarge: int,
 ) -> dict[str, str]:
     command = f"worldmodel train --data {data.name} --out {out.name}"
     command += {ON_CPU: " --schedule cpu", ON_GPU: " --schedule gpu"}.get(settings, "")
+    command += "" if start is None else f" --start {Path(start).name}"
+    command += "" if enlarge == 1 else f" --enlarge {enlarge}"
     return {
         "data": described_clips(sets),
-        "command": f"`{command}`" if start is None else f"`{command} --start {Path(start).name}`",
+        "command": f"`{command}`",
         **circumstances(out, ("autoencoder", "transformer"), device),
         "autoencoder settings": f"`{json.dumps(dataclasses.asdict(settings.autoencoder))}`",
         "transformer settings": f"`{json.dumps(dataclasses.asdict(settings.transformer))}`",
