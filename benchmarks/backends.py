@@ -145,8 +145,7 @@ class Run:
     def operations(self) -> float:
         """Floating-point operations of one evaluation of the batch."""
         denoise = self.denoiser(self._told(self.models.eager))
-        # PyTorch counts no operations of products by oneDNN.
-        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _product}) as counter:
             denoise(self.x, float(self.sigmas[0]))
         return float(counter.get_total_flops())
 
@@ -240,6 +239,11 @@ def matrix_peak(device: str, dtype: torch.dtype, clock: str, tries: int = 10) ->
 def difference(z: Tensor, expected: Tensor) -> float:
     """Largest difference of the imagined latent frames, over the largest value."""
     return float((z - expected)[:, :, 1:].abs().max() / expected[:, :, 1:].abs().max())
+
+
+def _product(x: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    """Operations of a product by oneDNN, which PyTorch does not count."""
+    return 2 * x.numel() * weight[0]
 
 
 if __name__ == "__main__":

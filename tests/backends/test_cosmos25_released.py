@@ -170,7 +170,7 @@ def test_the_prompt_is_projected_and_its_keys_made_once_for_all_steps(backend):
     network = backend.transformer
     hooks = [
         module.register_forward_hook(lambda *_: calls.append(1))
-        for module in (network.crossattn_proj[0], network.transformer_blocks[1].attn2.to_k)
+        for module in (network.crossattn_proj, network.transformer_blocks[1].attn2.to_k)
     ]
     ours(told, video(2, 1), start(2), 2.0)
     assert len(calls) == 4, "projection and keys, for the prompt and the negative one"

@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers.models.attention import FeedForward
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.backends import linear as module
-from worldmodel.backends.linear import ROWS, feed_forward, linear
+from worldmodel.backends.linear import ROWS, feed_forward, linear, projected
 
 
 @pytest.fixture
@@ -66,18 +67,36 @@ class Doubled(nn.Linear):
 
 def test_layers_that_are_more_than_a_product_are_called(products):
     plain, x = layer_and_input(64, 64)
-    doubled, listened, changed = Doubled(64, 48), nn.Linear(64, 48), nn.Linear(64, 48)
-    for each in (doubled, listened, changed):
+    doubled, listened, asked, changed = Doubled(64, 48), nn.Linear(64, 48), nn.Linear(64, 48), nn.Linear(64, 48)
+    for each in (doubled, listened, asked, changed):
         each.load_state_dict(plain.state_dict())
     calls = []
     listened.register_forward_hook(lambda *_: calls.append(1))
+    asked.register_forward_pre_hook(lambda *_: calls.append(2))
     changed.forward = lambda x: 3.0 * plain(x)  # as diffusers' hooks do
     with torch.no_grad():
         expected = plain(x)
         torch.testing.assert_close(linear(doubled, x), 2.0 * expected)
         torch.testing.assert_close(linear(listened, x), expected)
+        torch.testing.assert_close(linear(asked, x), expected)
         torch.testing.assert_close(linear(changed, x), 3.0 * expected)
-    assert calls == [1] and products == []
+    assert calls == [1, 2] and products == []
+
+
+@torch.no_grad()
+def test_hooks_on_a_whole_feed_forward_or_sequence_are_called():
+    layer, sequence = FeedForward(64, mult=2, activation_fn="gelu"), nn.Sequential(nn.Linear(64, 48), nn.GELU())
+    x, calls = torch.randn(ROWS, 64), []
+    torch.testing.assert_close(projected(sequence, x), sequence(x))
+    for module_of in (layer, layer.net[0], sequence):
+        hook = module_of.register_forward_hook(lambda *_: calls.append(1))
+        feed_forward(layer, x)
+        projected(sequence, x)
+        hook.remove()
+    assert calls == [1, 1, 1]
+    layer.forward = lambda x: x
+    assert torch.equal(feed_forward(layer, x), x)
+    assert torch.equal(feed_forward(nn.Identity(), x), x)
 
 
 def test_mkl_stays_where_it_is_faster_or_gradients_are_wanted(products):
@@ -86,17 +105,42 @@ def test_mkl_stays_where_it_is_faster_or_gradients_are_wanted(products):
     assert layer.weight.grad is not None
     with torch.no_grad():
         linear(layer, x[: ROWS - 1])
-        linear(layer.double(), x.double())
-        layer.float()
         with torch.autocast("cpu", torch.bfloat16):
             assert linear(layer, x).dtype == torch.bfloat16
-        with torch.backends.mkldnn.flags(enabled=False):
+        layer.double()
+        linear(layer, x.double())
+        with pytest.raises(RuntimeError, match="dtype"):
             linear(layer, x)
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            linear(layer.float(), x[:, :32].contiguous().repeat(2, 1))
     assert products == []
 
 
 @torch.no_grad()
-def test_compiled_code_multiplies_the_same_in_one_graph():
+def test_onednn_can_be_switched_off():
     layer, x = layer_and_input(64, 64)
-    compiled = torch.compile(lambda layer, x: linear(layer, x).relu(), dynamic=False, fullgraph=True)
+    counted = []
+    for enabled in (True, False):
+        with torch.backends.mkldnn.flags(enabled=enabled), FlopCounterMode(display=False) as counter:
+            linear(layer, x)
+        counted.append(counter.get_total_flops())  # of PyTorch's own products
+    assert counted == [0, 2 * 64 * 64 * 48]
+
+
+@torch.no_grad()
+def test_compiled_code_multiplies_the_same_in_one_graph_and_heeds_a_layer_that_is_changed_later():
+    layer, x = layer_and_input(64, 64)
+    operations = []
+
+    def noted(graph, _):
+        operations.append([node.target for node in graph.graph.nodes])
+        return graph.forward
+
+    compiled = torch.compile(lambda layer, x: linear(layer, x).relu(), dynamic=False, fullgraph=True, backend=noted)
     torch.testing.assert_close(compiled(layer, x), layer(x).relu())
+    assert [str(each) for each in operations[0]].count("worldmodel.linear.default") == 1
+    layer.forward = lambda x: x
+    assert torch.equal(compiled(layer, x), x.relu())
+    whole = torch.compile(lambda layer, x: linear(layer, x).relu(), dynamic=False)
+    layer, x = layer_and_input(96, 64)
+    torch.testing.assert_close(whole(layer, x), layer(x).relu())

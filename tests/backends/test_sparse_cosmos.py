@@ -145,7 +145,7 @@ def test_tokens_that_are_not_asked_for_are_neither_computed_nor_read(network, de
     def count(_, inputs, __):
         rows.append(len(inputs[0]))
 
-    hooks = [block.ff.net[2].register_forward_hook(count) for block in network.transformer_blocks]
+    hooks = [block.ff.register_forward_hook(count) for block in network.transformer_blocks]
     _, memory = denoise.remember(noise(1), SIGMA)
     keys = [block.clone() for block in memory.keys]
     places = scattered([0.1, 0.0, 0.02]) & ~denoise.pinned

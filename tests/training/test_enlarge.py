@@ -50,7 +50,8 @@ def test_a_model_for_larger_pictures_is_made_of_a_smaller_one(tmp_path):
     assert model.backend.latent_shape == worldmodel.load(small, "cpu").backend.latent_shape
     frames = read_videos(paths[64], progress=False)[:, 0]
     assert model.rollout(frames, seeds=range(2), steps=2, progress=False).video.shape == (2, 5, 64, 64, 3)
-    assert "--start pipeline --enlarge 2" in (large / "README.md").read_text()
+    card = (large / "README.md").read_text()
+    assert "--start pipeline --enlarge 2" in card and "(4 x 16 x 16)" in card
     assert json.loads((large / "vae" / "config.json").read_text())["scale_factor_spatial"] == 16
 
     with pytest.raises(ValueError, match=r"enlarge: got 2 for a model of 32 x 32 .* 32 x 32 in truth32, expected 64"):
@@ -58,6 +59,9 @@ def test_a_model_for_larger_pictures_is_made_of_a_smaller_one(tmp_path):
     with pytest.raises(ValueError, match="enlarge: got 2 without start"):
         train_from_stores(paths[64], tmp_path / "other", "cpu", SETTINGS, enlarge=2)
     assert not (tmp_path / "other").exists()
+    odd = collect(tmp_path / "odd", episodes=1, seed=5, image_size=80, num_frames=5).path
+    with pytest.raises(ValueError, match=r"data: got 80 x 80 pixels, expected multiples of 32, at least 64 x 64"):
+        train_from_stores(odd, tmp_path / "other", "cpu", SETTINGS, start=large)
 
 
 def test_stages_see_as_much_of_a_scene():

@@ -177,7 +177,7 @@ class Cosmos25Backend:
         return flow_sigmas(steps, self.scheduler.get("flow_shift", 1.0))
 
     def encode(self, video: np.ndarray) -> Tensor:
-        """Normalised latents (B, C, T', H/8, W/8) of a video (B, T, H, W, 3) uint8; T' = 0 of no frames."""
+        """Normalised latents (B, C, T', H', W') of a video (B, T, H, W, 3) uint8; T' = 0 of no frames."""
         return self.codec.encode(self.codec.pixels(video))
 
     def decode(self, latents: Tensor) -> np.ndarray:

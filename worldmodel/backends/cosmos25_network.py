@@ -24,7 +24,7 @@ from worldmodel.backends.attention import attend
 from worldmodel.backends.cosmos_tokens import rotated, unpatched
 from worldmodel.backends.first_block import FirstBlock
 from worldmodel.backends.graphs import Recorded
-from worldmodel.backends.linear import feed_forward, linear
+from worldmodel.backends.linear import feed_forward, linear, projected
 from worldmodel.backends.running import Running, check_hooks, compiled
 
 
@@ -80,8 +80,7 @@ class CosmosNetwork:
         """Keys and values of prompt embeddings (B, S, W), as the text encoder makes them."""
         prompt = prompt.to(self.transformer.dtype)
         if self.transformer.config.use_crossattn_projection:
-            project, activation = self.transformer.crossattn_proj
-            prompt = activation(linear(project, prompt))
+            prompt = projected(self.transformer.crossattn_proj, prompt)
         attentions = [block.attn2 for block in self.transformer.transformer_blocks]
         return Text(
             [each.norm_k(_heads(linear(each.to_k, prompt), each.heads)) for each in attentions],

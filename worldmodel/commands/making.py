@@ -130,7 +130,7 @@ def train(
             for the transformer, in hours of two cores. That of the device if not given; not of fine-tuning.
         retrain_autoencoder: go on with the autoencoder as well, as far as ``effort`` says; embedded kind only.
         enlarge: how many times as high and wide the clips are as those of ``start``, whose autoencoder and transformer
-            go on from what they know of smaller ones; embedded kind only.
+            go on from what they know of smaller ones; embedded kind only. A run for a GPU: on a CPU give ``effort``.
         further: go on with the transformer in the way that made it, instead of fine-tuning; embedded kind only.
         often: environments whose clips are drawn more often than others', as maze=3; of ``further`` alone.
         steps: updates; 1000 of fine-tuning, 6000 of ``further``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,12 +22,14 @@ ROWS = 12  # of a loss table
 
 def write_card(folder: Path, out: Path, recipe: Recipe, facts: Mapping[str, str]) -> None:
     """README.md of a model of the embedded kind in ``folder``, from the logs in ``out`` and the given facts."""
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    time, space = config["scale_factor_temporal"], config["scale_factor_spatial"]
     about = [
         f"# {recipe.name}: a world model of the embedded kind",
         "",
         f"{_shown(recipe)}. It knows what it was trained on, see below, and nothing else.",
         "",
-        "An `AutoencoderKLWan` (4 x 8 x 8) and a `CosmosTransformer3DModel` in the folder layout of "
+        f"An `AutoencoderKLWan` ({time} x {space} x {space}) and a `CosmosTransformer3DModel` in the folder layout of "
         "Cosmos-Predict2.5: first-frame-conditioned flow matching, a condition mask channel, sigma as the timestep, "
         "no text. Weights are a moving average, rounded to bf16.",
     ]

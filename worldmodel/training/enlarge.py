@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.counts import check_count
 
@@ -33,7 +33,8 @@ def enlarged(vae: AutoencoderKLWan, times: int) -> AutoencoderKLWan:
         "scale_factor_spatial": times * config["scale_factor_spatial"],
     }
     config = {name: value for name, value in config.items() if not name.startswith("_")}
-    larger = AutoencoderKLWan(**config).to(vae.device, vae.dtype)
+    larger = AutoencoderKLWan(**config)
+    nn.Module.to(larger, vae.device, vae.dtype)  # diffusers' own warns of parts that it has none of
     weights = dict(vae.state_dict())
     old = _sources(patch, times).to(vae.device)
     weights["encoder.conv_in.weight"] = weights["encoder.conv_in.weight"][:, old] / times**2

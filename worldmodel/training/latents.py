@@ -59,10 +59,10 @@ class Windows:
     """Stretches as the embedded kind reads them, all in one.
 
     Attributes:
-        latents: (N, z, T', H/8, W/8) float16.
+        latents: (N, z, T', H', W') float16.
         actions: (N, T - 1, A) float32, the model's numbers; 0 where nothing acts.
         acts: (N,) bool, whether something does.
-        focus: (N, T', H/8, W/8) bool, which latents have objects, or something that has moved, under them.
+        focus: (N, T', H', W') bool, which latents have objects, or something that has moved, under them.
         chance: (N,) float64, of being drawn; 1 in all.
     """
 

@@ -25,9 +25,10 @@ from worldmodel.training.latents import encoded_windows, normalised, statistics
 from worldmodel.training.precision import fast_on_gpus, on_gpu
 from worldmodel.training.run import prepare_folder
 from worldmodel.training.start import local_folder
-from worldmodel.training.transformer import ACTION_DIM, TransformerSettings, train_transformer
+from worldmodel.training.transformer import ACTION_DIM, TINY_TRANSFORMER, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
+PIXELS = 8  # along each side of what a latent of the embedded autoencoder stands for
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ ON_GPU = TinySettings(
 )
 # An hour and a half of two CPU cores.
 ON_CPU = TinySettings()
-# Goes on with a model, for pictures twice as large: three minutes of a GPU.
+# Goes on with a model, for larger pictures: minutes of a GPU; with less effort, half an hour of two CPU cores.
 ENLARGING = TinySettings(
     AutoencoderSettings(
         stages=(
@@ -129,7 +130,8 @@ def train_from_stores(
         data: the store or stores.
         out: folder of checkpoints, logs and the finished pipeline with its card.
         device: torch device; a CUDA device if there is one, by default.
-        settings: of the run; those that suit the device if None.
+        settings: of the run, as for a model that sees 8 x 8 pixels a latent; if None those that suit the device, or
+            ``ENLARGING``, which is meant for a GPU.
         start: pipeline to go on from, "tiny" or another of the embedded kind; from nothing if None.
         enlarge: how many times as high and wide the clips are as those of ``start``; its autoencoder then begins as one
             that sees them smaller, and ``settings`` are enlarged as well.
@@ -139,7 +141,7 @@ def train_from_stores(
             holds something else.
     """
     check_count("enlarge", enlarge)
-    settings = (settings or (usual_settings(device) if enlarge == 1 else ENLARGING)).enlarged(enlarge)
+    settings = settings or (usual_settings(device) if enlarge == 1 else ENLARGING)
     device = device or usual_device()
     if enlarge > 1 and start is None:
         raise ValueError(f"enlarge: got {enlarge} without start, expected a model to enlarge; give one")
@@ -148,7 +150,9 @@ def train_from_stores(
     known = None if before is None else before.recipe
     if known is not None and enlarge > 1:
         known = _larger(known, sets, enlarge)
-    recipe = _recipe(sets, settings, known)
+    pixels = PIXELS if before is None else enlarge * before.codec.pixels_per_latent
+    settings = settings.enlarged(pixels // PIXELS)
+    recipe = _recipe(sets, settings, known, pixels)
     prepare_folder(out, "autoencoder.csv")
     folder = train_tiny(sets, recipe, out, settings, device, before, enlarge)
     write_card(folder, out, recipe, _facts(data, sets, start, out, settings, device, enlarge))
@@ -214,8 +218,9 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
     return folder
 
 
-def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None) -> Recipe:
-    """What the clips are; refuses clips that the training stages cannot be cut from."""
+def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None, pixels: int) -> Recipe:
+    """What the clips are; refuses clips that the training stages cannot be cut from, or no latents of ``pixels``."""
+    token = pixels * TINY_TRANSFORMER["patch_size"][1]
     longest = max(settings.frames, *(stage.frames for stage in settings.autoencoder.stages))
     tallest = max(stage.height for stage in settings.autoencoder.stages)
     widest = max(stage.width for stage in settings.autoencoder.stages)
@@ -232,12 +237,12 @@ def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | Non
                 "collect longer ones"
             )
     ((height, width),), (fps,) = sizes, rates
-    if height % 16 or width % 16 or height < tallest or width < widest:
+    if height % token or width % token or height < tallest or width < widest:
         raise ValueError(
-            f"data: got {height} x {width} pixels, expected multiples of 16, at least {tallest} x {widest}; "
+            f"data: got {height} x {width} pixels, expected multiples of {token}, at least {tallest} x {widest}; "
             "collect larger ones"
         )
-    check_size((height, width), settings.frames)
+    check_size((height, width), settings.frames, token)
     domains = domains_of(sets, () if known is None else known.domains, ACTION_DIM)
     scenes = scenes_of(sets, None if known is None else known.scenes)
     cameras = cameras_of(sets, None if known is None else known.cameras)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 
 def encode_clip(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
-    """Posterior moments (B, 2z, 1 + (T-1)/4, H/8, W/8) of a video (B, 3, T, H, W) in [-1, 1]."""
+    """Posterior moments (B, 2z, 1 + (T-1)/4, H', W') of a video (B, 3, T, H, W) in [-1, 1]."""
     encoder = vae.encoder
     x = _conv(encoder.conv_in, patchify(video, vae.config.patch_size or 1))
     for layer in encoder.down_blocks:
@@ -41,7 +41,7 @@ def encode_clip(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
 
 
 def decode_clip(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """Video (B, 3, 1 + 4(T-1), 8H, 8W), not clipped, of raw latents (B, z, T, H, W)."""
+    """Video (B, 3, 1 + 4(T-1), H', W'), not clipped, of raw latents (B, z, T, H, W)."""
     decoder = vae.decoder
     x = _conv(decoder.conv_in, _conv(vae.post_quant_conv, latents))
     x = _middle(decoder.mid_block, x)
