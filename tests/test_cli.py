@@ -51,7 +51,7 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on():
         (["--steps", "9", "--resize"], "steps, resize: got what has no part in it"),
         (["--start", "b", "--retrain-autoencoder", "--batch", "9"], "batch: got what has no part in it"),
         (["--further", "--start", "b", "--conditions", "num_frames=9"], "conditions: got what has no part in it"),
-        (["--start", "nowhere"], "start: got 'nowhere', expected tiny, an existing pipeline folder"),
+        (["--start", "nowhere"], "start: got 'nowhere', expected tiny, tiny-128, an existing pipeline folder"),
     ],
 )
 def test_train_refuses_options_that_it_would_not_heed(tmp_path, options, message):

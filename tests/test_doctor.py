@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from worldmodel import doctor
+from worldmodel.backends.checksum import SHIPPED
 
 
 def _import_without(module: str, error: Exception) -> Callable[[str], ModuleType]:
@@ -121,7 +122,7 @@ def test_weights_are_measured_and_truncation_is_found(tmp_path: Path) -> None:
 
 
 def test_whole_weights_that_the_card_does_not_describe_are_found(tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(doctor.TINY_WEIGHTS, tmp_path / "worldmodel" / "backends" / "tiny"))
+    folder = Path(shutil.copytree(SHIPPED["tiny"], tmp_path / "worldmodel" / "backends" / "tiny"))
     assert all(check.ok for check in doctor._weights(folder))
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")

@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from worldmodel.backends.checksum import CARD, check_card, weights_hash
+from worldmodel.backends.checksum import CARD, SHIPPED, check_card, weights_hash
 
 # extra -> (import name, distribution); "" is the base install
 PACKAGES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -58,8 +58,6 @@ LIBRARIES = (
 )
 LIBRARY_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri libglib2.0-0 libxcb1"
 
-TINY_WEIGHTS = Path(__file__).parent / "backends" / "tiny"
-
 _RENDER = """
 import mujoco
 model = mujoco.MjModel.from_xml_string(
@@ -89,7 +87,8 @@ class Check:
 def report() -> list[Check]:
     """Every check, in reading order."""
     packages = [_package(*names, extra) for extra, group in PACKAGES.items() for names in group]
-    return [*_python(), *packages, *_devices(), _libraries(), _renderer(), *_weights(TINY_WEIGHTS), _compiler()]
+    weights = [check for folder in SHIPPED.values() for check in _weights(folder)]
+    return [*_python(), *packages, *_devices(), _libraries(), _renderer(), *weights, _compiler()]
 
 
 def main() -> int:
@@ -240,13 +239,13 @@ def _renderer_fix(backend: str) -> str:
 
 
 def _weights(folder: Path) -> list[Check]:
-    """Presence, size and hash of every weight file of the embedded model, and whether its card states them."""
+    """Presence, size and hash of every weight file of a model inside the package, and whether its card states them."""
     in_clone = (folder.parents[2] / ".git").exists()
     fix = f"git checkout -- '{folder}'" if in_clone else "pip install --force-reinstall --no-deps worldmodel"
     files = sorted(folder.rglob("*.safetensors"))
     if not files:
-        return [Check("weights", "tiny", False, f"no *.safetensors in {folder}", fix)]
-    checks = [_weight_file(file, f"tiny/{file.parent.relative_to(folder)}", fix) for file in files]
+        return [Check("weights", folder.name, False, f"no *.safetensors in {folder}", fix)]
+    checks = [_weight_file(file, f"{folder.name}/{file.parent.relative_to(folder)}", fix) for file in files]
     return [*checks, _card(folder, files, fix)] if all(check.ok for check in checks) else checks
 
 
@@ -262,8 +261,8 @@ def _card(folder: Path, files: list[Path], fix: str) -> Check:
     try:
         check_card(folder, weights_hash(files), required=True)
     except ValueError as error:
-        return Check("weights", f"tiny/{CARD}", False, str(error), fix)
-    return Check("weights", f"tiny/{CARD}", True, "describes these weights")
+        return Check("weights", f"{folder.name}/{CARD}", False, str(error), fix)
+    return Check("weights", f"{folder.name}/{CARD}", True, "describes these weights")
 
 
 def _truncation(file: Path) -> str:

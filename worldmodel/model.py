@@ -14,6 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from worldmodel.actions import repeated
+from worldmodel.backends.checksum import SHIPPED
 from worldmodel.backends.cosmos25 import refuse_actions
 from worldmodel.backends.domains import choose, unusual
 from worldmodel.backends.families import load_backend
@@ -34,7 +35,7 @@ from worldmodel.sampling.sample import check_refine, check_solver
 from worldmodel.state import State, check_state
 from worldmodel.stopping import StopRule
 
-EMBEDDED = {"tiny": Path(__file__).parent / "backends" / "tiny"}
+EMBEDDED = dict(SHIPPED)
 
 
 def load(
@@ -50,8 +51,8 @@ def load(
     """Load a world model.
 
     Args:
-        name: "tiny", the model inside this package, a pipeline folder in the hub's layout, or a repository of the hub
-            such as "nvidia/Cosmos-Predict2.5-2B".
+        name: "tiny" or "tiny-128", the models inside this package, a pipeline folder in the hub's layout, or a
+            repository of the hub such as "nvidia/Cosmos-Predict2.5-2B".
         device: torch device; a CUDA device if there is one, by default.
         revision, subfolder: where in a repository the pipeline is; the known place by default.
         dtype: of released weights; bfloat16 on CUDA and float32 elsewhere by default.

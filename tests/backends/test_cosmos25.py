@@ -173,7 +173,7 @@ def test_weights_that_the_card_does_not_describe_are_refused(copy, backend):
 
 
 def test_the_shipped_model_without_its_card_is_refused(copy, monkeypatch):
-    monkeypatch.setattr(checksum, "SHIPPED", copy)
+    monkeypatch.setattr(checksum, "SHIPPED", {"copy": copy})
     with pytest.raises(ValueError, match=r"got no hash of the weights in README\.md"):
         Cosmos25Backend.from_folder(copy)
 

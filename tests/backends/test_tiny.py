@@ -10,25 +10,27 @@ from worldmodel.backends.cameras import View, view_differences
 from worldmodel.envs.free_fall import FreeFallEnv
 from worldmodel.evaluators.controls import frozen, linear_extrapolation
 from worldmodel.evaluators.free_fall import score_free_fall
+from worldmodel.model import EMBEDDED
 
 SEEDS = range(3_000_000, 3_000_024)
 
 
+@pytest.fixture(scope="module", params=sorted(EMBEDDED))
+def model(request):
+    return worldmodel.load(request.param, device="cpu")
+
+
 @pytest.fixture(scope="module")
-def truths():
-    env = FreeFallEnv(image_size=64)
+def truths(model):
+    env = FreeFallEnv(image_size=model.recipe.image_size)
     yield [env.record(seed=seed) for seed in SEEDS]
     env.close()
 
 
-@pytest.fixture(scope="module")
-def model():
-    return worldmodel.load("tiny", device="cpu")
-
-
 def test_it_remembers_scenes_and_cameras_that_can_be_made_again(model):
     for env, robot in (("GraphTraversal", "ball"), ("Maze", "ball"), ("Grasp", "fetch"), ("FreeFall", None)):
-        made = gym.make(f"worldmodel/{env}-v0", image_size=64, **model.recipe.scene(f"worldmodel/{env}-v0")).unwrapped
+        size = model.recipe.image_size
+        made = gym.make(f"worldmodel/{env}-v0", image_size=size, **model.recipe.scene(f"worldmodel/{env}-v0")).unwrapped
         if robot is not None:
             assert model.conditioned(domain=made.action_spec).backend.provenance()["domain"] == robot
         made.reset(seed=0)

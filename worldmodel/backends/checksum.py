@@ -8,7 +8,7 @@ from pathlib import Path
 
 CARD = "README.md"
 STATED = re.compile(r"^- weights: SHA-256 `([0-9a-f]{64})`$", re.MULTILINE)
-SHIPPED = Path(__file__).parent / "tiny"  # comes with a card
+SHIPPED = {name: Path(__file__).parent / name for name in ("tiny", "tiny-128")}  # with their cards
 
 
 def weights_hash(files: list[Path]) -> str:
@@ -41,13 +41,13 @@ def check_card(folder: Path, found: str, *, required: bool = False) -> None:
     Args:
         folder: of the pipeline.
         found: hash of its weights.
-        required: refuse a folder whose card states none, too; that of the shipped model is always refused then.
+        required: refuse a folder whose card states none, too; those of the shipped models are always refused then.
 
     Raises:
         ValueError: so.
     """
     stated = stated_hash(folder)
-    if stated is None and (required or folder.resolve() == SHIPPED.resolve()):
+    if stated is None and (required or folder.resolve() in [each.resolve() for each in SHIPPED.values()]):
         raise ValueError(
             f"{folder}: got no hash of the weights in {CARD}, expected one as in the release; install worldmodel again"
         )

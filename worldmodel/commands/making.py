@@ -248,7 +248,7 @@ def rollout(
     Args:
         truth: a store written by ``worldmodel collect``.
         out: folder of the rollout store; an unfinished one is continued.
-        model: "tiny", a pipeline folder, or a repository of the hub such as nvidia/Cosmos-Predict2.5-2B.
+        model: "tiny", "tiny-128", a pipeline folder, or a repository of the hub such as nvidia/Cosmos-Predict2.5-2B.
         steps: sampling steps; the model's default if not given.
         solver: how to step from noise level to noise level.
         plan: Predict-and-Perturb windows: t_start t_end iterations, repeated; none for the plain solver.
