@@ -51,6 +51,9 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on():
         (["--steps", "9", "--resize"], "steps, resize: got what has no part in it"),
         (["--start", "b", "--retrain-autoencoder", "--batch", "9"], "batch: got what has no part in it"),
         (["--further", "--start", "b", "--conditions", "num_frames=9"], "conditions: got what has no part in it"),
+        (["--start", "b", "--enlarge", "2", "--schedule", "cpu"], "schedule: got what has no part in it"),
+        (["--start", "b", "--enlarge", "2", "--further"], "enlarge: got what has no part in it"),
+        (["--enlarge", "2"], "enlarge: got 2 without start"),
         (["--start", "nowhere"], "start: got 'nowhere', expected tiny, tiny-128, an existing pipeline folder"),
     ],
 )

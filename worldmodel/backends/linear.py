@@ -18,7 +18,7 @@ ROWS = 32  # below that MKL is faster
 
 def linear(layer: nn.Module, x: Tensor) -> Tensor:
     """``layer(x)`` for a linear layer and x (..., in features), or for what stands in its place, as LoRA's do."""
-    if not _suits_onednn(layer, x):
+    if not (isinstance(layer, nn.Linear) and _suits_onednn(layer, x)):
         return layer(x)
     product = _opaque_product if torch.compiler.is_compiling() else _product
     return product(x, layer.weight, layer.bias)
@@ -35,10 +35,13 @@ def projected(layers: nn.Module, x: Tensor) -> Tensor:
 
 def feed_forward(layer: nn.Module, x: Tensor) -> Tensor:
     """``layer(x)`` for the two layers of a Cosmos block, between which is a GELU."""
-    if not (_untouched(layer, FeedForward) and _untouched(layer.net[0], GELU)):
+    first, *rest = layer.net if isinstance(layer, FeedForward) else [layer]
+    if not (_untouched(layer, FeedForward) and isinstance(first, GELU) and _untouched(first, GELU)):
         return layer(x)
-    first, dropout, second = layer.net
-    return linear(second, dropout(first.gelu(linear(first.proj, x))))
+    x = first.gelu(linear(first.proj, x))
+    for each in rest:
+        x = linear(each, x)
+    return x
 
 
 def _untouched(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -47,7 +50,7 @@ def _untouched(module: nn.Module, kind: type[nn.Module]) -> bool:
     return as_written and not module._forward_hooks and not module._forward_pre_hooks
 
 
-def _suits_onednn(layer: nn.Module, x: Tensor) -> bool:
+def _suits_onednn(layer: nn.Linear, x: Tensor) -> bool:
     """Whether a float32 product without gradients is asked for, large enough, of weights that are plain numbers."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or not _untouched(layer, nn.Linear):
         return False

@@ -25,7 +25,7 @@ from worldmodel.training.latents import encoded_windows, normalised, statistics
 from worldmodel.training.precision import fast_on_gpus, on_gpu
 from worldmodel.training.run import prepare_folder
 from worldmodel.training.start import local_folder
-from worldmodel.training.transformer import ACTION_DIM, TINY_TRANSFORMER, TransformerSettings, train_transformer
+from worldmodel.training.transformer import ACTION_DIM, PATCH, TransformerSettings, train_transformer
 
 FLOW_SHIFT = 2.0
 PIXELS = 8  # along each side of what a latent of the embedded autoencoder stands for
@@ -220,7 +220,7 @@ def save_pipeline(folder: Path, transformer: CosmosTransformer3DModel, vae: Auto
 
 def _recipe(sets: Sequence[ClipSet], settings: TinySettings, known: Recipe | None, pixels: int) -> Recipe:
     """What the clips are; refuses clips that the training stages cannot be cut from, or no latents of ``pixels``."""
-    token = pixels * TINY_TRANSFORMER["patch_size"][1]
+    token = pixels * PATCH
     longest = max(settings.frames, *(stage.frames for stage in settings.autoencoder.stages))
     tallest = max(stage.height for stage in settings.autoencoder.stages)
     widest = max(stage.width for stage in settings.autoencoder.stages)

@@ -31,6 +31,7 @@ from worldmodel.training.precision import autocast
 from worldmodel.training.run import TrainingRun, cosine_schedule, fingerprint, fingerprint_of
 
 ACTION_DIM = 7  # numbers that the embedded model reads of an action, for all its robots together
+PATCH = 2  # latents along each side of a token
 TINY_TRANSFORMER = {
     "in_channels": 17,  # 16 latent channels and the condition mask
     "out_channels": 16,
@@ -41,7 +42,7 @@ TINY_TRANSFORMER = {
     "text_embed_dim": 16,
     "adaln_lora_dim": 64,
     "max_size": (32, 32, 32),
-    "patch_size": (1, 2, 2),
+    "patch_size": (1, PATCH, PATCH),
     "rope_scale": (1.0, 1.0, 1.0),
     "concat_padding_mask": False,
     "extra_pos_embed_type": None,
