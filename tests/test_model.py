@@ -110,5 +110,5 @@ def test_malformed_options_are_refused_before_any_work(model, frames, options, m
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="model: got 'tiney', expected tiny, an existing pipeline folder or owner"):
+    with pytest.raises(ValueError, match="model: got 'tiney', expected tiny, tiny-128, an existing pipeline folder"):
         worldmodel.load("tiney")

@@ -185,7 +185,7 @@ def test_the_embedded_model_is_fine_tuned_by_its_name(data, robot_folder, tmp_pa
 
 @pytest.mark.parametrize("train", [finetune_from_folder, train_further, train_from_stores])
 def test_a_start_that_is_no_pipeline_is_refused_before_anything_is_written(train, data, tmp_path):
-    with pytest.raises(ValueError, match="start: got 'nowhere', expected tiny, an existing pipeline folder or owner/"):
+    with pytest.raises(ValueError, match="start: got 'nowhere', expected tiny, tiny-128, an existing pipeline folder"):
         train(data=data, start="nowhere", out=tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
 
