@@ -80,15 +80,18 @@ class TinySettings:
         return dataclasses.replace(self, autoencoder=dataclasses.replace(self.autoencoder, stages=stages))
 
 
+def _gpu_stages(single: int, short: int, whole: int) -> tuple[Stage, ...]:
+    """Steps with single frames, short and whole clips, in batches that fill a GPU."""
+    return (
+        Stage(frames=1, height=32, width=32, batch=256, steps=single),
+        Stage(frames=9, height=64, width=32, batch=32, steps=short),
+        Stage(frames=17, height=64, width=64, batch=16, steps=whole),
+    )
+
+
 # The run that made the embedded model: seven minutes of one H100, half a day of two CPU cores.
 ON_GPU = TinySettings(
-    AutoencoderSettings(
-        stages=(
-            Stage(frames=1, height=32, width=32, batch=256, steps=450),
-            Stage(frames=9, height=64, width=32, batch=32, steps=850),
-            Stage(frames=17, height=64, width=64, batch=16, steps=2700),
-        )
-    ),
+    AutoencoderSettings(stages=_gpu_stages(450, 850, 2700)),
     TransformerSettings(steps=14700, batch=256),
     stride=8,
 )
@@ -96,14 +99,7 @@ ON_GPU = TinySettings(
 ON_CPU = TinySettings()
 # Goes on with a model, for larger pictures: minutes of a GPU; with less effort, half an hour of two CPU cores.
 ENLARGING = TinySettings(
-    AutoencoderSettings(
-        stages=(
-            Stage(frames=1, height=32, width=32, batch=256, steps=200),
-            Stage(frames=9, height=64, width=32, batch=32, steps=300),
-            Stage(frames=17, height=64, width=64, batch=16, steps=900),
-        ),
-        learning_rate=1.5e-3,
-    ),
+    AutoencoderSettings(stages=_gpu_stages(200, 300, 900), learning_rate=1.5e-3),
     TransformerSettings(steps=8000, batch=256, learning_rate=1.5e-3, warmup_steps=100, seed=2),
     stride=8,
 )
