@@ -42,8 +42,10 @@ class Settings:
     """Settings of the benchmark."""
 
     envs: tuple[str, ...] = ("free-fall", "grasp", "graph-traversal", "maze")
-    num: tuple[int, ...] = (64, 256)
-    """Simulations; the larger numbers for the first environment only."""
+    num: tuple[int, ...] = (64, 256, 1024)
+    """Simulations of physics."""
+    steps_num: tuple[int, ...] = (64, 256)
+    """Simulations of steps and resets; the larger numbers for the first environment only."""
     frames: int = 8
     """Frames of every timed run."""
     repeats: int = 3
@@ -57,8 +59,9 @@ def main(settings: Settings) -> None:
     print(f"{os.cpu_count()} cores; medians of {settings.repeats}")
     print(f"{'what':56} {'n':>5} {'ours':>12} {'bare':>12} {'unit':14} {'ratio':>6}  goal")
     for position, name in enumerate(settings.envs):
-        for num in settings.num if position == 0 else settings.num[:1]:
+        for num in settings.num:
             physics(name, num, settings)
+        for num in settings.steps_num if position == 0 else settings.steps_num[:1]:
             steps(name, num, settings)
         rendering(name, settings)
         if position == 0:
@@ -78,7 +81,7 @@ def vector(name: str, num: int, **options: Any) -> SceneVectorEnv:
 
 
 def physics(name: str, num: int, settings: Settings) -> None:
-    """A frame of the shared loop against mujoco.batch alone, from the same states."""
+    """A frame of the shared loop, truth read, against mujoco.batch alone, from the same states with the same motors."""
     env = single(name, pixels=False)
     simulation, actions = _started(env.family, env.fps, num), _actions(env, num)
     simulation.step(actions)  # from here on the commands are in the state, where the bare batch finds them
@@ -203,9 +206,12 @@ def _started(family: Family, fps: float, num: int) -> Simulation:
 
 
 def _actions(env: SceneEnv, num: int) -> np.ndarray | None:
-    """Actions as near to 0 as may be: repeated, they leave the commands as they are."""
+    """Actions that leave the commands as they are when they are repeated: any velocities, and no displacements."""
     spec = env.action_spec
-    return None if spec is None else np.tile(np.clip(0.0, spec.low, spec.high), (num, 1))
+    if spec is None:
+        return None
+    drawn = np.random.default_rng(0).uniform(spec.low, spec.high, (num, len(spec.low)))
+    return np.where(np.array(spec.units) == "m/s", drawn, np.clip(0.0, spec.low, spec.high))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from worldmodel.actions import ActionSpec
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.options import Limits, expect
 from worldmodel.envs.overhead import BELOW
-from worldmodel.geometry import distance_to_segments
+from worldmodel.geometry import lines_of, nearest_on_lines
 
 MASS = 0.05  # kg
 TIME_CONSTANT = 0.03  # s, in which the ball comes within 1/e of the commanded velocity
@@ -107,7 +107,7 @@ def motion_memory(start: np.ndarray, walls: np.ndarray, thickness: float, radius
     """What :func:`track` and :func:`motion` need to know, walls filled up to ``number``."""
     padded = np.full((number, 2, 2), _FAR)
     padded[: len(walls)] = walls
-    return {"ball": start, "path_length": 0.0, "walls": padded, "reach": thickness / 2.0 + radius}
+    return {"ball": start, "path_length": 0.0, "walls": lines_of(padded), "reach": thickness / 2.0 + radius}
 
 
 def track(readings: Readings, memory: Memory) -> tuple[np.ndarray, np.ndarray]:
@@ -115,12 +115,15 @@ def track(readings: Readings, memory: Memory) -> tuple[np.ndarray, np.ndarray]:
 
     They are where the ball was at that frame, at the beginning of each of the S physics steps since, and is now.
     """
-    now = readings["position of ball"][:, None, :2]
-    steps = readings.before("position of ball")[..., :2]
-    positions = np.concatenate([memory["ball"][:, None], steps, now], axis=1)
-    memory["ball"] = now[:, 0].copy()
+    now, steps = readings["position of ball"], readings.before("position of ball")
+    positions = np.empty((2, len(now), steps.shape[1] + 2))  # x and y apart: what follows reads them one by one
+    for axis in (0, 1):
+        positions[axis, :, 0] = memory["ball"][:, axis]
+        positions[axis, :, 1:-1] = steps[:, :, axis]
+        positions[axis, :, -1] = now[:, axis]
+    memory["ball"] = now[:, :2]
     elapsed = np.maximum(np.arange(-1, steps.shape[1] + 1), 0) - float(steps.shape[1])
-    return positions, readings.time[:, None] + readings.timestep * elapsed
+    return np.moveaxis(positions, 0, -1), readings.time[:, None] + readings.timestep * elapsed
 
 
 def observation_spaces() -> dict[str, gym.spaces.Box]:
@@ -137,16 +140,17 @@ def observe(readings: Readings) -> dict[str, np.ndarray]:
 
 def motion(positions: np.ndarray, readings: Readings, memory: Memory) -> Signals:
     """The signals of ``MOTION``, with positions from :func:`track`."""
-    steps = np.linalg.norm(np.diff(positions, axis=1), axis=-1)
+    x, y = np.moveaxis(positions, -1, 0)
+    steps = np.sqrt(np.diff(x, axis=1) ** 2 + np.diff(y, axis=1) ** 2)
     memory["path_length"] = memory["path_length"] + steps.sum(axis=1)
-    wall = readings.before("wall on ball")
-    force = np.linalg.norm(wall[..., 1:], axis=-1)
-    nearest = distance_to_segments(positions[:, -1], memory["walls"]).min(axis=1)
+    found, *force = np.moveaxis(readings.before("wall on ball"), -1, 0)
+    pressed = np.sqrt(force[0] ** 2 + force[1] ** 2 + force[2] ** 2)
+    squared, _ = nearest_on_lines(positions[:, -1], memory["walls"])
     return {
-        "wall_contact": (wall[..., 0] > 0.0).any(axis=1),
-        "wall_force": force.sum(axis=1) / max(force.shape[1], 1),
-        "wall_gap": nearest - memory["reach"],
-        "path_length": memory["path_length"].copy(),
+        "wall_contact": (found > 0.0).any(axis=1),
+        "wall_force": pressed.sum(axis=1) / max(pressed.shape[1], 1),
+        "wall_gap": np.sqrt(squared.min(axis=1)) - memory["reach"],
+        "path_length": memory["path_length"],
     }
 
 

@@ -16,7 +16,7 @@ from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.mazes import Maze, check_maze, check_size, distance_field, draw_maze, max_walls, maze_walls, solve
 from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
 from worldmodel.envs.overhead import CAMERA, add_bar, floor_points, stage
-from worldmodel.envs.places import NOWHERE, first_visits, legal_moves
+from worldmodel.envs.places import NOWHERE, Moves, first_visits, legal_moves
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 from worldmodel.geometry import cell_side, distance_to_segments
@@ -240,7 +240,6 @@ class MazeTraversal(Family):
             "steps": np.pad(steps, (0, more)),
             "goal": scene.goal,
             "visit_time": visit_time,
-            "success": False,
         }
 
     def command(self, actions: np.ndarray, memory: Memory, substeps: int) -> dict[str, np.ndarray]:
@@ -251,20 +250,19 @@ class MazeTraversal(Family):
         """Where the ball has been since the frame before, and what it touched."""
         positions, times = ball.track(readings, memory)
         cells = locate(positions, *(memory[name][:, None] for name in ("rows", "columns", "cell_size")))
-        memory["success"] = memory["success"] | (cells == memory["goal"][:, None]).any(axis=1)
-        inside = cells[..., None] == np.arange(self.max_cells)  # (n, S + 2, C)
-        memory["visit_time"] = first_visits(inside, times, memory["visit_time"])
-        here = cells[:, -1]
+        moves = Moves.within(cells)
+        memory["visit_time"] = first_visits(moves, times, memory["visit_time"])
+        visited, here = np.isfinite(memory["visit_time"]), cells[:, -1]
         steps = np.take_along_axis(memory["steps"], np.maximum(here, 0)[:, None], axis=1)[:, 0]
         ways = memory["steps"] * memory["cell_size"][:, None]
         return {
             "cell": here,
-            "visited": np.isfinite(memory["visit_time"]),
-            "visit_time": memory["visit_time"].copy(),
+            "visited": visited,
+            "visit_time": memory["visit_time"],
             "steps_to_goal": np.where(here == NOWHERE, NOWHERE, steps),
             "distance_to_goal": _way_to_goal(positions[:, -1], here, memory["centres"], memory["anchors"], ways),
-            "legal": legal_moves(cells, memory["neighbours"]),
-            "success": memory["success"].copy(),
+            "legal": legal_moves(cells, moves, memory["neighbours"]),
+            "success": visited[np.arange(len(here)), memory["goal"]],
             **ball.motion(positions, readings, memory),
         }
 
@@ -330,7 +328,8 @@ def _way_to_goal(
     """
     rows = np.arange(len(points))[:, None]
     near = anchors[rows[:, 0], np.maximum(cells, 0)]
-    straight = np.linalg.norm(centres[rows, near] - points[:, None], axis=-1)
+    aside = centres[rows, near] - points[:, None]
+    straight = np.sqrt(aside[..., 0] ** 2 + aside[..., 1] ** 2)
     return np.where(cells == NOWHERE, np.nan, (straight + from_centres[rows, near]).min(axis=1))
 
 

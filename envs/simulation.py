@@ -22,6 +22,15 @@ _COMMANDS = {
     "mocap_pos": mujoco.mjtState.mjSTATE_MOCAP_POS,
     "mocap_quat": mujoco.mjtState.mjSTATE_MOCAP_QUAT,
 }
+# What goes on by itself; MuJoCo packs it before all that is commanded.
+_COURSE = int(
+    mujoco.mjtState.mjSTATE_TIME
+    | mujoco.mjtState.mjSTATE_QPOS
+    | mujoco.mjtState.mjSTATE_QVEL
+    | mujoco.mjtState.mjSTATE_ACT
+    | mujoco.mjtState.mjSTATE_HISTORY
+    | mujoco.mjtState.mjSTATE_WARMSTART
+)
 KINEMATICS = {"position": 3, "quaternion": 4, "velocity": 3, "angular_velocity": 3}
 
 
@@ -68,7 +77,8 @@ class Simulation:
         }
         self._sensordata = self.batch.bind("sensordata")
         # Made once: new memory of this size costs the system more than copying into it.
-        self._record = {"sensordata": np.empty((num, self.substeps, model.nsensordata))}
+        sizes = {"sensordata": model.nsensordata, _COURSE: mujoco.mj_stateSize(model, _COURSE)}
+        self._record = {name: np.empty((num, self.substeps + 1, size)) for name, size in sizes.items()}
         self.scenes: list[Any] = [None] * num
         self.frame = np.zeros(num, np.int64)
         self.signals: Signals = {}
@@ -113,16 +123,12 @@ class Simulation:
         if actions is not None:
             memory = self._recall(ids)
             changed = dict(memory)
-            commands = self.family.command(actions, changed, self.substeps)
+            commands = self.family.command(np.array(actions), changed, self.substeps)  # it may remember them
             self._keep(ids, memory, changed)
-            control = self._control(commands, len(ids))
-        chosen = None if len(ids) == self.num else ids.astype(np.int32)
-        out = self._record if chosen is None else None
-        record = self.batch.rollout(self.substeps, record=("sensordata",), ids=chosen, out=out, **control)
-        self.batch.forward(chosen)
+            control = self._control(commands, ids)
+        before = self._advance(control, ids)
         self.frame[ids] += 1
-        self._check_time(ids)
-        self._measure(ids, record["sensordata"])
+        self._measure(ids, before)
 
     def save(self, index: int = 0) -> Snapshot:
         """Simulation ``index`` as it is now."""
@@ -172,13 +178,33 @@ class Simulation:
         with ThreadPoolExecutor(threads) as pool:  # MuJoCo's compiler lets other threads run
             return list(pool.map(self.compile, scenes))
 
+    def _advance(self, control: dict[str, Any], ids: np.ndarray) -> np.ndarray:
+        """Go on by one frame; what the sensors said (n, substeps, D) in each physics step of it.
+
+        Sensors speak of the state at the beginning of a step. So that they speak of the frame's end, one step more is
+        made and taken back: evaluating that state alone would load every model from memory once more.
+        """
+        everything = len(ids) == self.num
+        record = self.batch.rollout(
+            self.substeps + 1,
+            record=tuple(self._record),
+            ids=None if everything else ids.astype(np.int32),
+            out=self._record if everything else None,
+            **control,
+        )
+        self._check_time(ids)
+        course = record[_COURSE]
+        self.batch.state[ids, : course.shape[2]] = course[:, -2]
+        return record["sensordata"][:, :-1]
+
     def _check_time(self, ids: np.ndarray) -> None:
         """A simulation that becomes unstable is stopped by MuJoCo, and without a word would show a standstill."""
-        missing = self.frame[ids] / self.fps - self.batch.bind("time")[ids]
-        if (missing > 0.5 * self.timestep).any():
-            stopped = ids[missing > 0.5 * self.timestep][0]
+        expected = (self.frame[ids] + 1) / self.fps + self.timestep
+        standing = self.batch.bind("time")[ids] < expected - 0.5 * self.timestep
+        if standing.any():
+            index = ids[standing.argmax()]
             raise ValueError(
-                f"scene: got one that becomes unstable in simulation {stopped} before frame {self.frame[stopped]}, "
+                f"scene: got one that becomes unstable in simulation {index} before frame {self.frame[index] + 1}, "
                 "expected finite accelerations; change its options"
             )
 
@@ -193,7 +219,9 @@ class Simulation:
 
     def _recall(self, ids: np.ndarray) -> Memory:
         """Read-only memory of the simulations ``ids``, not copied where these are all."""
-        rows = {name: (value if len(ids) == self.num else value[ids]).view() for name, value in self._memory.items()}
+        if len(ids) == self.num:
+            return dict(self._memory)
+        rows = {name: value[ids] for name, value in self._memory.items()}
         for value in rows.values():
             value.flags.writeable = False
         return rows
@@ -203,22 +231,27 @@ class Simulation:
         new = {name: value for name, value in changed.items() if value is not memory.get(name)}
         _assign(self._memory, ids, self.num, new)
 
-    def _control(self, commands: dict[str, np.ndarray], num: int) -> dict[str, Any]:
+    def _control(self, commands: dict[str, np.ndarray], ids: np.ndarray) -> dict[str, Any]:
+        """Write the commands that are held into the state; those of each physics step as the rollout takes them."""
         unknown = set(commands) - set(_COMMANDS)
         if unknown:
             raise ValueError(f"command: got {sorted(unknown)}, expected {', '.join(_COMMANDS)}; see Family.command")
         parts, bits = [], 0
         for name, bit in _COMMANDS.items():
-            if name in commands:
-                value = np.asarray(commands[name], np.float64)
-                shape = self.batch.bind(name).shape[1:]
-                if value.ndim == 1 + len(shape):
-                    value = np.broadcast_to(value[:, None], (num, self.substeps, *shape))
-                parts.append(value.reshape(num, self.substeps, -1))
-                bits |= int(bit)
+            if name not in commands:
+                continue
+            value, field = np.asarray(commands[name], np.float64), self.batch.bind(name)
+            if value.ndim == field.ndim:
+                field[ids] = value
+                continue
+            parts.append(value.reshape(len(ids), self.substeps, -1))
+            bits |= int(bit)
         if not parts:
             return {}
-        return {"control": np.concatenate(parts, axis=2), "control_spec": bits}
+        control = np.empty((len(ids), self.substeps + 1, sum(part.shape[2] for part in parts)))
+        np.concatenate(parts, axis=2, out=control[:, :-1])
+        control[:, -1] = control[:, -2]
+        return {"control": control, "control_spec": bits}
 
 
 def _own(value: Any) -> Any:
@@ -230,11 +263,14 @@ def _stack(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _assign(table: dict[str, np.ndarray], ids: np.ndarray, num: int, rows: dict[str, np.ndarray]) -> None:
-    """Write rows (n, ...) of each entry into a table of (num, ...) arrays, made at need."""
+    """Write rows (n, ...) of each entry into a table of (num, ...) arrays, made at need.
+
+    The arrays in a table are replaced and never changed, so that what was handed out stays as it is.
+    """
     for name, value in rows.items():
-        if len(ids) == num:
-            table[name] = np.array(value)  # a copy: what was handed out before must not change
-            continue
-        whole = table[name].copy() if name in table else np.zeros((num, *value.shape[1:]), value.dtype)
-        whole[ids] = value
-        table[name] = whole
+        if len(ids) != num:
+            whole = table[name].copy() if name in table else np.zeros((num, *value.shape[1:]), value.dtype)
+            whole[ids] = value
+            value = whole
+        value.flags.writeable = False
+        table[name] = value

@@ -23,7 +23,7 @@ from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floo
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
-from worldmodel.geometry import ARENA, distance_to_segments
+from worldmodel.geometry import ARENA
 from worldmodel.truth import Camera
 
 GROUND = (0.02, 0.02, 0.02)
@@ -194,25 +194,42 @@ class GraphTraversal(Family):
     def maps(self, scene: GraphScene, camera: Camera) -> dict[str, np.ndarray]:
         """``node`` and ``edge`` (H, W): index + 1 of the node or channel under a pixel's centre, else 0."""
         graph = scene.graph
-        places = locate(floor_points(camera), graph.centres, graph.segments, scene.node_radius, scene.channel_width)
+        channels = channel_axes(graph.segments, scene.channel_width)
+        places = locate(floor_points(camera), graph.centres, scene.node_radius, channels)
         count = len(graph.nodes)
         node = np.where((places != NOWHERE) & (places < count), places + 1, 0)
         edge = np.where(places >= count, places - count + 1, 0)
         return {"node": node.astype(np.uint16), "edge": edge.astype(np.uint16)}
 
 
-def locate(
-    points: np.ndarray, centres: np.ndarray, segments: np.ndarray, node_radius: Any, channel_width: Any
-) -> np.ndarray:
-    """Places (...,) of points (..., 2): a node's index, the number of nodes + a channel's index, or ``NOWHERE``.
+def channel_axes(segments: np.ndarray, width: float) -> np.ndarray:
+    """Of channels (M, 2, 2) along segments, two affine functions of x and y that are -1 to 1 within each (2, 3, M).
 
-    ``centres`` (..., N, 2) and ``segments`` (..., M, 2, 2) broadcast against the points.
+    The first goes along the channel, the second across it; each is its first number times x, plus its second times y,
+    minus its third.
     """
-    offset = np.hypot(points[..., None, 0] - centres[..., 0], points[..., None, 1] - centres[..., 1])
-    aside = distance_to_segments(points, segments)
-    node, edge = offset.argmin(axis=-1), aside.argmin(axis=-1)
-    on_edge = np.where(aside.min(axis=-1) <= channel_width / 2.0, centres.shape[-2] + edge, NOWHERE)
-    return np.where(offset.min(axis=-1) <= node_radius, node, on_edge)
+    middle, along = segments.mean(axis=1), segments[:, 1] - segments[:, 0]
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    axes = [2.0 * along / length**2, 2.0 / width * np.stack([-along[:, 1], along[:, 0]], axis=1) / length]
+    return np.stack([np.column_stack([axis, (axis * middle).sum(axis=1)]).T for axis in axes])
+
+
+def locate(points: np.ndarray, centres: np.ndarray, node_radius: Any, channels: np.ndarray) -> np.ndarray:
+    """Places (..., T) of points (..., T, 2): a node's index, the number of nodes + a channel's index, or ``NOWHERE``.
+
+    ``centres`` (..., N, 2), ``node_radius`` and ``channels`` (..., 2, 3, M), as :func:`channel_axes` gives them,
+    broadcast against the points. No two discs and no two channels overlap, and discs go before channels.
+    """
+    x, y = points[..., None, :, 0], points[..., None, :, 1]
+    in_disc = (x - centres[..., 0, None]) ** 2 + (y - centres[..., 1, None]) ** 2 <= node_radius**2
+    in_channel = np.logical_and(*(np.abs(_along(channels[..., axis, :, :], x, y)) <= 1.0 for axis in (0, 1)))
+    inside = np.concatenate([in_disc, in_channel], axis=-2)
+    return np.where(inside.any(axis=-2), inside.argmax(axis=-2), NOWHERE)
+
+
+def _along(axis: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    of_x, of_y, less = (axis[..., number, :, None] for number in range(3))
+    return of_x * x + of_y * y - less
 
 
 class GraphTraversalEnv(SceneEnv):

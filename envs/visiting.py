@@ -13,9 +13,9 @@ from worldmodel.envs import ball
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.graphs import channel_walls, route_length, shortest_route
 from worldmodel.envs.options import expect
-from worldmodel.envs.places import NOWHERE, first_visits, legal_moves
-from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, locate
-from worldmodel.geometry import WALL, nearest_on_segments
+from worldmodel.envs.places import NOWHERE, Moves, first_visits, legal_moves
+from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, channel_axes, locate
+from worldmodel.geometry import WALL, lines_of, nearest_on_lines
 
 _FAR = 1000.0  # m, where nodes and channels are that do not exist
 _LOOKAHEAD = 0.6  # of a node's radius: turns are cut within its disc, and no wall is touched
@@ -124,9 +124,9 @@ class AgentTraversal(GraphTraversal):
                 graph.centres[scene.start], channel_walls(graph), WALL, scene.ball_radius, self.sampler.max_walls
             ),
             "centres": _filled(graph.centres, (nodes, 2)),
-            "segments": _filled(graph.segments, (edges, 2, 2)),
+            "lines": lines_of(_filled(graph.segments, (edges, 2, 2))),
+            "channels": _channels(scene, edges),
             "node_radius": scene.node_radius,
-            "channel_width": scene.channel_width,
             "distances": distances,
             "ends": np.pad(graph.ends, ((0, edges - len(graph.ends)), (0, 0))),
             "lengths": np.pad(graph.lengths, (0, edges - len(graph.lengths))),
@@ -145,25 +145,20 @@ class AgentTraversal(GraphTraversal):
     def measure(self, readings: Readings, memory: Memory) -> Signals:
         """Where the ball has been since the frame before, and what it touched."""
         positions, times = ball.track(readings, memory)
-        places = locate(
-            positions,
-            memory["centres"][:, None],
-            memory["segments"][:, None],
-            memory["node_radius"][:, None],
-            memory["channel_width"][:, None],
-        )
-        inside = places[..., None] == np.arange(self.max_nodes)  # (n, S + 2, N)
-        memory["visit_time"] = first_visits(inside, times, memory["visit_time"])
-        memory["goals_reached"] = _count_goals(inside, memory)
+        radius = memory["node_radius"][:, None, None]
+        places = locate(positions, memory["centres"], radius, memory["channels"])
+        moves = Moves.within(places)
+        memory["visit_time"] = first_visits(moves, times, memory["visit_time"])
+        memory["goals_reached"] = _count_goals(moves, memory)
         here = places[:, -1]
         return {
             "node": np.where(here < self.max_nodes, here, NOWHERE),
             "edge": np.where(here >= self.max_nodes, here - self.max_nodes, NOWHERE),
             "visited": np.isfinite(memory["visit_time"]),
-            "visit_time": memory["visit_time"].copy(),
-            "goals_reached": memory["goals_reached"].copy(),
+            "visit_time": memory["visit_time"],
+            "goals_reached": memory["goals_reached"],
             "distance_to_goal": _way_to_goal(positions[:, -1], memory),
-            "legal": legal_moves(places, memory["neighbours"]),
+            "legal": legal_moves(places, moves, memory["neighbours"]),
             "success": memory["goals_reached"] == memory["goal_count"],
             **ball.motion(positions, readings, memory),
         }
@@ -199,6 +194,14 @@ def _filled(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return whole
 
 
+def _channels(scene: VisitScene, edges: int) -> np.ndarray:
+    """The channels' axes (2, 3, M), filled up with channels that hold no point."""
+    whole = np.zeros((2, 3, edges))
+    whole[:, 2] = 2.0
+    whole[:, :, : len(scene.edges)] = channel_axes(scene.graph.segments, scene.channel_width)
+    return whole
+
+
 def _neighbours(scene: VisitScene, nodes: int, edges: int) -> np.ndarray:
     """Of each place (nodes, then channels) the places (P, K) that it opens to."""
     table = np.full((nodes + edges, max(edges, 2)), -2)
@@ -209,26 +212,21 @@ def _neighbours(scene: VisitScene, nodes: int, edges: int) -> np.ndarray:
     return table
 
 
-def _count_goals(inside: np.ndarray, memory: Memory) -> np.ndarray:
-    """Goals visited (n,) after the ball was ``inside`` (n, S + 2, N) discs."""
-    rows = np.arange(len(inside))
-    wanted = memory["goals"] >= 0
+def _count_goals(moves: Moves, memory: Memory) -> np.ndarray:
+    """Goals visited (n,) after some moves."""
+    moves = moves.to(memory["visit_time"].shape[1])
+    reached = memory["goals_reached"].copy()
+    for row, node in zip(moves.row, moves.place, strict=True):
+        if memory["ordered"][row] and reached[row] < memory["goal_count"][row]:
+            reached[row] += node == memory["goals"][row, reached[row]]
     seen = np.isfinite(np.take_along_axis(memory["visit_time"], np.maximum(memory["goals"], 0), axis=1))
-    reached, since = memory["goals_reached"].copy(), np.zeros(len(inside), np.int64)
-    steps = np.arange(inside.shape[1])
-    for _ in range(int(memory["goal_count"].max())):
-        more = reached < memory["goal_count"]
-        following = memory["goals"][rows, np.minimum(reached, memory["goal_count"] - 1)]
-        hits = inside[rows, :, following] & (steps >= since[:, None]) & more[:, None]
-        since = np.where(hits.any(axis=1), hits.argmax(axis=1), since)
-        reached = reached + hits.any(axis=1)
-    return np.where(memory["ordered"], reached, (seen & wanted).sum(axis=1))
+    return np.where(memory["ordered"], reached, (seen & (memory["goals"] >= 0)).sum(axis=1))
 
 
 def _way_to_goal(points: np.ndarray, memory: Memory) -> np.ndarray:
     """Ways (n,) in metres from the nearest points on the channels' centre lines."""
     from_nodes = _from_nodes(memory)
-    aside, share = nearest_on_segments(points, memory["segments"])
+    aside, share = nearest_on_lines(points, memory["lines"])
     rows, edge = np.arange(len(points)), aside.argmin(axis=1)
     ends, length = memory["ends"][rows, edge], memory["lengths"][rows, edge]
     along = share[rows, edge] * length

@@ -15,24 +15,33 @@ WALL = 0.01  # m, thickness of the walls around nodes and channels
 ARC = 16  # straight pieces of wall around a whole node
 
 
-def nearest_on_segments(points: np.ndarray, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (..., S) in metres of points (..., 2) from segments (..., S, 2, 2), and where on them that is.
+def lines_of(segments: np.ndarray) -> np.ndarray:
+    """Segments (..., S, 2, 2) as what distances are worked out from (..., 5, S).
 
-    The latter (..., S) goes from 0 at a segment's first end to 1 at its second.
+    That is x and y of a segment's first end, those of the way to its second, and 1 over its length squared; in m.
     """
     # Component by component: NumPy sums over an axis of two numbers ten times slower.
     (ax, ay), (bx, by) = ((segments[..., end, 0], segments[..., end, 1]) for end in (0, 1))
     along_x, along_y = bx - ax, by - ay
-    offset_x, offset_y = points[..., None, 0] - ax, points[..., None, 1] - ay
-    squared = np.maximum(along_x**2 + along_y**2, 1e-18)
-    share = np.clip((offset_x * along_x + offset_y * along_y) / squared, 0.0, 1.0)
-    aside_x, aside_y = offset_x - share * along_x, offset_y - share * along_y
-    return np.sqrt(aside_x**2 + aside_y**2), share
+    return np.stack([ax, ay, along_x, along_y, 1.0 / np.maximum(along_x**2 + along_y**2, 1e-18)], axis=-2)
+
+
+def nearest_on_lines(points: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances (..., S) of points (..., 2) from segments given as :func:`lines_of`, and where on them that is.
+
+    The latter (..., S) goes from 0 at a segment's first end to 1 at its second.
+    """
+    ax, ay, along_x, along_y, inverse = (lines[..., k, :] for k in range(5))
+    aside_x, aside_y = points[..., None, 0] - ax, points[..., None, 1] - ay
+    share = np.clip((aside_x * along_x + aside_y * along_y) * inverse, 0.0, 1.0)
+    aside_x -= share * along_x
+    aside_y -= share * along_y
+    return aside_x**2 + aside_y**2, share
 
 
 def distance_to_segments(points: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """Distances (..., S) in metres of points (..., 2) from segments (..., S, 2, 2), each given by its two ends."""
-    return nearest_on_segments(points, segments)[0]
+    return np.sqrt(nearest_on_lines(points, lines_of(segments))[0])
 
 
 def crosses(start: np.ndarray, end: np.ndarray, segments: np.ndarray) -> np.ndarray:

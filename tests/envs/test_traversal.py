@@ -12,7 +12,7 @@ from worldmodel.envs.fill_times import fill_times
 from worldmodel.envs.flood import FloodTraversal
 from worldmodel.envs.graphs import channel_walls, shortest_route
 from worldmodel.envs.overhead import floor_points
-from worldmodel.envs.places import legal_moves
+from worldmodel.envs.places import Moves, legal_moves
 from worldmodel.envs.simulation import Simulation
 from worldmodel.envs.traversal import (
     FloodScene,
@@ -237,7 +237,8 @@ def test_a_teleport_is_illegal():
 def test_moves_are_legal_between_neighbours_only():
     neighbours = np.array([[[1, -2], [0, 2], [1, -2]]])
     for places, legal in (([0, 0, 1, 2], True), ([0, 2], False), ([1, -1, 1], False), ([2, 1, 1, 0], True)):
-        assert bool(legal_moves(np.array([places]), neighbours)[0]) is legal
+        sequence = np.array([places])
+        assert bool(legal_moves(sequence, Moves.within(sequence), neighbours)[0]) is legal
 
 
 def test_node_masks_lie_around_their_projected_centres():
