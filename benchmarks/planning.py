@@ -25,6 +25,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from bf16 import check_bf16
+from tqdm.auto import tqdm
 
 import worldmodel.envs  # noqa: F401
 from worldmodel.backends.domains import matched
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.5, help="of refinement; the paper's is 0.5")
     parser.add_argument("--methods", nargs="*", default=None)
     parser.add_argument("--bf16", action="store_true", help="imagine in bf16, where the CPU multiplies it")
-    parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--json", type=Path, default=None, help="file of all episodes, with which a run is resumed")
     arguments = parser.parse_args()
     if arguments.scenes < 1 or arguments.first < 0:
         parser.error(
@@ -163,7 +164,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Print the table and write the JSON file after every scene."""
+    """Print the table; after every scene its rows are in the JSON file, from where the same command goes on."""
     name, options = ENVS[arguments.env]
     env: Any = gym.make(name, image_size=64, disable_env_checker=True, **options).unwrapped
     env.reset(seed=FIRST)
@@ -172,8 +173,10 @@ def compare(arguments: argparse.Namespace) -> None:
         for k, make in methods(env, arguments).items()
         if arguments.methods in (None, []) or k in arguments.methods
     }
-    rows: dict[str, list[dict[str, Any]]] = {method: [] for method in chosen}
-    for seed in range(FIRST + arguments.first, FIRST + arguments.first + arguments.scenes):
+    rows = played_before(arguments) or {method: [] for method in chosen}
+    seeds = range(FIRST + arguments.first, FIRST + arguments.first + arguments.scenes)
+    done = min(map(len, rows.values()), default=0)
+    for seed in tqdm(seeds[done:], initial=done, total=len(seeds), unit="scene"):
         for method, make in chosen.items():
             env.reset(seed=seed)
             began = time.monotonic()
@@ -184,10 +187,28 @@ def compare(arguments: argparse.Namespace) -> None:
             rows[method].append(row | told | {"evaluations": spent})
         if arguments.json is not None:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(
-                json.dumps({"arguments": vars(arguments) | {"json": None}, "rows": rows}, indent=1)
-            )
+            beginning = arguments.json.with_suffix(".part")
+            beginning.write_text(json.dumps({"arguments": asked(arguments), "rows": rows}, indent=1))
+            beginning.replace(arguments.json)
     report(rows)
+
+
+def asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What decides the rows."""
+    return vars(arguments) | {"json": None}
+
+
+def played_before(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]] | None:
+    """Rows by method in the JSON file, if there is one; one of other arguments is refused."""
+    if arguments.json is None or not arguments.json.exists():
+        return None
+    document = json.loads(arguments.json.read_text())
+    if document["arguments"] != asked(arguments):
+        raise SystemExit(
+            f"--json: got {arguments.json}, which is of {document['arguments']}, expected one of these arguments; "
+            "name another file"
+        )
+    return document["rows"]
 
 
 def report(rows: dict[str, list[dict[str, Any]]]) -> None:
