@@ -236,11 +236,11 @@ def _way_to_goal(points: np.ndarray, memory: Memory) -> np.ndarray:
 
 def _from_nodes(memory: Memory) -> np.ndarray:
     """Ways (n, N) in metres from the nodes to the next goal, or to the nearest one left where the order is free."""
-    index = np.arange(memory["goals"].shape[1])
+    index, goals = np.arange(memory["goals"].shape[1]), np.maximum(memory["goals"], 0)
     left = (index < memory["goal_count"][:, None]) & np.where(
         memory["ordered"][:, None],
         index == memory["goals_reached"][:, None],
-        np.isinf(np.take_along_axis(memory["visit_time"], np.maximum(memory["goals"], 0), axis=1)),
+        np.isinf(np.take_along_axis(memory["visit_time"], goals, axis=1)),
     )
-    to_goals = np.take_along_axis(memory["distances"], np.maximum(memory["goals"], 0)[:, None, :], axis=2)
-    return np.where(left[:, None], to_goals, np.inf).min(axis=2)
+    to_goals = memory["distances"][np.arange(len(goals))[:, None], goals]  # (n, G, N)
+    return np.where(left[..., None], to_goals, np.inf).min(axis=1)
