@@ -45,9 +45,11 @@ class BallReadout:
     def begin(self, observation: Mapping[str, np.ndarray]) -> Reading:
         """The ball as seen in ``pixels`` (H, W, 3); at the scene's start where it is not."""
         memory = {name: np.asarray(value)[None] for name, value in self.family.memory(self.scene).items()}
-        # What lies between two channels' openings may be a pixel off.
-        if "channel_width" in memory:
-            memory["channel_width"] = memory["channel_width"] + VIEW / self._height
+        if "channels" in memory:  # the ball may be half a pixel beyond their rims
+            width = self.scene.channel_width
+            memory["channels"] = (
+                memory["channels"] * np.array([1.0, width / (width + VIEW / self._height)])[:, None, None]
+            )
         place, found = self._locate(np.asarray(observation["pixels"])[None, None])
         if found[0, 0]:
             memory["ball"] = place[:, 0]

@@ -16,7 +16,7 @@ from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.mazes import Maze, check_maze, check_size, distance_field, draw_maze, max_walls, maze_walls, solve
 from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
 from worldmodel.envs.overhead import CAMERA, add_bar, floor_points, stage
-from worldmodel.envs.places import NOWHERE, Moves, first_visits, legal_moves
+from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 from worldmodel.geometry import cell_side, distance_to_segments
@@ -251,7 +251,8 @@ class MazeTraversal(Family):
         positions, times = ball.track(readings, memory)
         cells = locate(positions, *(memory[name][:, None] for name in ("rows", "columns", "cell_size")))
         moves = Moves.within(cells)
-        memory["visit_time"] = first_visits(moves, times, memory["visit_time"])
+        arrived = arrivals(cells, moves, memory["visit_time"])
+        memory["visit_time"] = first_visits(arrived, times, memory["visit_time"])
         visited, here = np.isfinite(memory["visit_time"]), cells[:, -1]
         steps = np.take_along_axis(memory["steps"], np.maximum(here, 0)[:, None], axis=1)[:, 0]
         ways = memory["steps"] * memory["cell_size"][:, None]

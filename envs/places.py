@@ -30,25 +30,40 @@ class Moves:
     def __len__(self) -> int:
         return len(self.row)
 
-    def to(self, number: int) -> Moves:
-        """Only those to one of the first ``number`` places."""
-        chosen = (self.place >= 0) & (self.place < number)
-        return Moves(self.row[chosen], self.step[chosen], self.origin[chosen], self.place[chosen])
 
-
-def first_visits(moves: Moves, times: np.ndarray, visit_time: np.ndarray) -> np.ndarray:
-    """Times (n, P) in seconds at which each of the first P places was first visited, inf where it was not.
+def arrivals(places: np.ndarray, moves: Moves, visit_time: np.ndarray) -> Moves:
+    """Of n sequences the moves to one of the first P places, and their beginnings where none had been before.
 
     Args:
-        moves: from n sequences of S positions, each of which began where the one before had ended.
+        places: (n, S).
+        moves: those in ``places``.
+        visit_time: (n, P) s, inf for places that had not been visited.
+    """
+    number, begun = visit_time.shape[1], places[:, 0]
+    inside = (moves.place >= 0) & (moves.place < number)
+    came = Moves(moves.row[inside], moves.step[inside], moves.origin[inside], moves.place[inside])
+    first = np.isinf(visit_time[np.arange(len(begun)), np.clip(begun, 0, number - 1)])
+    row = np.nonzero(first & (begun >= 0) & (begun < number))[0]
+    if not len(row):
+        return came
+    beginnings = (row, np.zeros_like(row), begun[row], begun[row])
+    return Moves(
+        *(np.append(*pair) for pair in zip(beginnings, (came.row, came.step, came.origin, came.place), strict=True))
+    )
+
+
+def first_visits(arrived: Moves, times: np.ndarray, visit_time: np.ndarray) -> np.ndarray:
+    """Times (n, P) in seconds at which each of P places was first visited, inf where it was not.
+
+    Args:
+        arrived: :func:`arrivals` in n sequences of S positions.
         times: (n, S) s, of the positions.
         visit_time: (n, P) of what came before.
     """
-    moves = moves.to(visit_time.shape[1])
-    if not len(moves):
+    if not len(arrived):
         return visit_time
     earliest = visit_time.copy()
-    np.minimum.at(earliest, (moves.row, moves.place), times[moves.row, moves.step])
+    np.minimum.at(earliest, (arrived.row, arrived.place), times[arrived.row, arrived.step])
     return earliest
 
 

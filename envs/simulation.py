@@ -102,7 +102,7 @@ class Simulation:
 
     def reset(self, scenes: Sequence[Any], ids: np.ndarray | None = None) -> None:
         """Start the given scenes in the simulations ``ids`` (all if None)."""
-        ids = np.arange(self.num) if ids is None else np.asarray(ids)
+        ids = self._rows(ids)
         models = self._compile_all(scenes)  # refuses a scene before anything is changed
         for index, scene, model in zip(ids, scenes, models, strict=True):
             self.scenes[index], self._models[index] = scene, model
@@ -116,19 +116,24 @@ class Simulation:
         """Advance the simulations ``ids`` (all if None) by one frame under actions (n, A).
 
         Raises:
-            ValueError: MuJoCo found a simulation unstable.
+            ValueError: MuJoCo found a simulation unstable; all of them stay where they were.
         """
-        ids = np.arange(self.num) if ids is None else np.asarray(ids)
-        control: dict[str, Any] = {}
+        ids = self._rows(ids)
+        memory = self._recall(ids)
+        changed, control = dict(memory), {}
+        before = self.batch.state.copy()
         if actions is not None:
-            memory = self._recall(ids)
-            changed = dict(memory)
             commands = self.family.command(np.array(actions), changed, self.substeps)  # it may remember them
-            self._keep(ids, memory, changed)
             control = self._control(commands, ids)
-        before = self._advance(control, ids)
+        try:
+            steps = self._advance(control, ids)
+        except Exception:
+            self.batch.state[:] = before
+            self.batch.forward()
+            raise
+        self._keep(ids, memory, changed)
         self.frame[ids] += 1
-        self._measure(ids, before)
+        self._measure(ids, steps)
 
     def save(self, index: int = 0) -> Snapshot:
         """Simulation ``index`` as it is now."""
@@ -139,7 +144,7 @@ class Simulation:
 
     def load(self, snapshots: Sequence[Snapshot], ids: np.ndarray | None = None) -> None:
         """Go on from snapshots of this family in the simulations ``ids`` (all if None), bit for bit."""
-        ids = np.arange(self.num) if ids is None else np.asarray(ids)
+        ids = self._rows(ids)
         for index, each in zip(ids, snapshots, strict=True):
             self.scenes[index], self._models[index] = each.scene, each.model
         self.batch.set_models(self._models)
@@ -170,6 +175,15 @@ class Simulation:
             "time": float(self.batch.bind("time")[index]),
             "is_success": bool(self.signals["success"][index]),
         }
+
+    def _rows(self, ids: np.ndarray | None) -> np.ndarray:
+        """``ids`` in their order, all of them if None."""
+        if ids is None:
+            return np.arange(self.num)
+        rows = np.asarray(ids)
+        if (np.diff(rows) <= 0).any():
+            raise ValueError(f"ids: got {rows.tolist()}, expected simulations in their order, each once; sort them")
+        return rows
 
     def _compile_all(self, scenes: Sequence[Any]) -> list[mujoco.MjModel]:
         threads = min(self.batch.nthread, len(scenes))
@@ -268,9 +282,10 @@ def _assign(table: dict[str, np.ndarray], ids: np.ndarray, num: int, rows: dict[
     The arrays in a table are replaced and never changed, so that what was handed out stays as it is.
     """
     for name, value in rows.items():
-        if len(ids) != num:
+        if len(ids) == num:
+            whole = np.array(value)
+        else:
             whole = table[name].copy() if name in table else np.zeros((num, *value.shape[1:]), value.dtype)
             whole[ids] = value
-            value = whole
-        value.flags.writeable = False
-        table[name] = value
+        whole.flags.writeable = False
+        table[name] = whole

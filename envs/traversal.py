@@ -218,13 +218,15 @@ def locate(points: np.ndarray, centres: np.ndarray, node_radius: Any, channels: 
     """Places (..., T) of points (..., T, 2): a node's index, the number of nodes + a channel's index, or ``NOWHERE``.
 
     ``centres`` (..., N, 2), ``node_radius`` and ``channels`` (..., 2, 3, M), as :func:`channel_axes` gives them,
-    broadcast against the points. No two discs and no two channels overlap, and discs go before channels.
+    broadcast against the points. No two discs overlap, and they go before channels; of channels it is the one whose
+    centre line is nearest, in widths.
     """
     x, y = points[..., None, :, 0], points[..., None, :, 1]
     in_disc = (x - centres[..., 0, None]) ** 2 + (y - centres[..., 1, None]) ** 2 <= node_radius**2
-    in_channel = np.logical_and(*(np.abs(_along(channels[..., axis, :, :], x, y)) <= 1.0 for axis in (0, 1)))
-    inside = np.concatenate([in_disc, in_channel], axis=-2)
-    return np.where(inside.any(axis=-2), inside.argmax(axis=-2), NOWHERE)
+    along, aside = (np.abs(_along(channels[..., axis, :, :], x, y)) for axis in (0, 1))
+    aside[along > 1.0] = np.inf
+    channel = np.where(aside.min(axis=-2) <= 1.0, centres.shape[-2] + aside.argmin(axis=-2), NOWHERE)
+    return np.where(in_disc.any(axis=-2), in_disc.argmax(axis=-2), channel)
 
 
 def _along(axis: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

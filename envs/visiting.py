@@ -13,7 +13,7 @@ from worldmodel.envs import ball
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.graphs import channel_walls, route_length, shortest_route
 from worldmodel.envs.options import expect
-from worldmodel.envs.places import NOWHERE, Moves, first_visits, legal_moves
+from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
 from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, channel_axes, locate
 from worldmodel.geometry import WALL, lines_of, nearest_on_lines
 
@@ -148,8 +148,9 @@ class AgentTraversal(GraphTraversal):
         radius = memory["node_radius"][:, None, None]
         places = locate(positions, memory["centres"], radius, memory["channels"])
         moves = Moves.within(places)
-        memory["visit_time"] = first_visits(moves, times, memory["visit_time"])
-        memory["goals_reached"] = _count_goals(moves, memory)
+        arrived = arrivals(places, moves, memory["visit_time"])
+        memory["visit_time"] = first_visits(arrived, times, memory["visit_time"])
+        memory["goals_reached"] = _count_goals(arrived, memory)
         here = places[:, -1]
         return {
             "node": np.where(here < self.max_nodes, here, NOWHERE),
@@ -212,11 +213,10 @@ def _neighbours(scene: VisitScene, nodes: int, edges: int) -> np.ndarray:
     return table
 
 
-def _count_goals(moves: Moves, memory: Memory) -> np.ndarray:
-    """Goals visited (n,) after some moves."""
-    moves = moves.to(memory["visit_time"].shape[1])
+def _count_goals(arrived: Moves, memory: Memory) -> np.ndarray:
+    """Goals visited (n,) after arrivals at nodes."""
     reached = memory["goals_reached"].copy()
-    for row, node in zip(moves.row, moves.place, strict=True):
+    for row, node in zip(arrived.row, arrived.place, strict=True):
         if memory["ordered"][row] and reached[row] < memory["goal_count"][row]:
             reached[row] += node == memory["goals"][row, reached[row]]
     seen = np.isfinite(np.take_along_axis(memory["visit_time"], np.maximum(memory["goals"], 0), axis=1))

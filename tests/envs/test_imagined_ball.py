@@ -6,6 +6,7 @@ import pytest
 
 import worldmodel.envs  # noqa: F401
 from worldmodel.envs.imagined_readout import centroids, readout_for
+from worldmodel.envs.overhead import VIEW
 
 SCENES = [
     ("worldmodel/GraphTraversal-v0", {"nodes": (4, 6)}),
@@ -54,6 +55,30 @@ def test_pieces_read_as_the_whole_and_forks_do_not_touch_each_other():
     _, two = readout.read(middle, video[:, 10:], actions[None, 10:])
     for name, value in whole.items():
         assert np.array_equal(np.concatenate([one[name], two[name]], axis=1), value, equal_nan=True), name
+
+
+@pytest.mark.parametrize(("name", "options"), SCENES)
+def test_a_ball_that_is_seen_at_its_goal_first_has_reached_it(name, options):
+    env = gym.make(name, image_size=64, num_frames=65, **options).unwrapped
+    for seed in range(3):
+        _, _, observations, infos, actions = played(env, seed, "shortest")
+        at = 1 + int(np.argmax([info["success"] for info in infos]))
+        readout, video = readout_for(env), np.stack([each["pixels"] for each in observations])[None]
+        _, signals = readout.read(readout.begin(observations[at]), video[:, at + 1 :], actions[None, at + 1 :])
+        assert signals["success"].all() and signals["legal"].all()
+
+
+def test_a_ball_may_be_seen_half_a_pixel_beyond_a_channel():
+    env = gym.make(SCENES[0][0], image_size=64, **SCENES[0][1]).unwrapped
+    first, _ = env.reset(seed=0)
+    graph, readout, pixel = env.scene.graph, readout_for(env), VIEW / 64
+    (a, b), length = graph.segments[graph.lengths.argmax()], graph.lengths.max()
+    across = np.array([a[1] - b[1], b[0] - a[0]]) / length
+    for beyond, legal in ((0.4, True), (0.6, False)):
+        place = (a + b) / 2 + across * (graph.channel_width / 2 + beyond * pixel)
+        memory = {**readout.begin(first).memory, "ball": place[None]}
+        readings = readout._readings(place[None], place[None], np.array([1.0 / env.fps]))
+        assert bool(env.family.measure(readings, memory)["legal"][0]) is legal
 
 
 def test_what_no_ball_does_is_not_legal():

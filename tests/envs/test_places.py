@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
-from worldmodel.envs.places import NOWHERE, Moves, first_visits, legal_moves
+from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
 from worldmodel.envs.traversal import channel_axes, locate
 from worldmodel.geometry import distance_to_segments
 
@@ -25,16 +25,14 @@ def sequences():
 def test_a_first_visit_is_the_first_time_in_a_place_that_was_not_visited_before(sequences):
     times = np.sort(np.random.default_rng(1).random((SEQUENCES, LENGTH)), axis=1)
     before = np.where(np.random.default_rng(2).random((SEQUENCES, PLACES)) < 0.3, -1.0, np.inf)
-    rows = np.arange(SEQUENCES)
-    inside = (sequences[:, 0] >= 0) & (sequences[:, 0] < PLACES)
-    before[rows[inside], sequences[inside, 0]] = -2.0  # a sequence begins where the one before had ended
     expected = before.copy()
-    for row in rows:
+    for row in range(SEQUENCES):
         for time, place in zip(times[row], sequences[row], strict=True):
             if 0 <= place < PLACES and np.isinf(expected[row, place]):
                 expected[row, place] = time
     given = before.copy()
-    np.testing.assert_array_equal(first_visits(Moves.within(sequences), times, before), expected)
+    arrived = arrivals(sequences, Moves.within(sequences), before)
+    np.testing.assert_array_equal(first_visits(arrived, times, before), expected)
     np.testing.assert_array_equal(before, given)
     assert (expected != before).sum() > SEQUENCES
 

@@ -191,6 +191,49 @@ def test_a_simulation_that_blows_up_is_an_error_and_no_standstill(tmp_path, monk
         simulation.step(np.array([[FORCE]]))
 
 
+def test_what_becomes_unstable_leaves_the_others_where_they_were(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where MuJoCo logs its warning
+    simulation, alone = Simulation(Push(), 2, fps=10.0), Simulation(Push(), 1, fps=10.0)
+    simulation.reset([Sled(), Sled()])
+    alone.reset([Sled()])
+    actions = np.array([[FORCE], [FORCE]])
+    simulation.step(actions), alone.step(actions[:1])
+    simulation.reset([Sled(mass=1e-12)], np.array([1]))
+    with pytest.raises(ValueError, match="unstable in simulation 1 before frame 1"):
+        simulation.step(actions)
+    assert simulation.frame.tolist() == [1, 0]
+    simulation.reset([Sled()], np.array([1]))
+    simulation.step(actions), alone.step(actions[:1])
+    np.testing.assert_array_equal(simulation.batch.state[0], alone.batch.state[0])
+    np.testing.assert_array_equal(simulation.signals["impulse"][0], alone.signals["impulse"][0])
+
+
+def test_simulations_out_of_order_are_refused():
+    simulation = Simulation(Push(), 2, fps=10.0)
+    simulation.reset([Sled(), Sled()])
+    with pytest.raises(ValueError, match=r"ids: got \[1, 0\], expected simulations in their order"):
+        simulation.step(np.array([[1.0], [2.0]]), np.array([1, 0]))
+
+
+def test_what_a_family_hands_out_stays_its_own(monkeypatch):
+    """A list, a constant and a view of the record are signals like any other."""
+    constant, views = np.zeros(2, bool), []
+
+    def measure(self, readings, memory):
+        first = readings.before("force")[:, :1, 0] if readings.before("force").shape[1] else np.zeros((2, 1))
+        return {"impulse": first, "list": [1.0, 2.0], "success": constant}
+
+    monkeypatch.setattr(Push, "measure", measure)
+    simulation = Simulation(Push(), 2, fps=10.0)
+    simulation.reset([Sled(), Sled()])
+    for force in (0.5, 3.0):
+        simulation.batch.bind("ctrl")[:] = force
+        simulation.step()
+        views.append(simulation.signals["impulse"])
+    assert constant.flags.writeable and simulation.signals["list"].tolist() == [1.0, 2.0]
+    np.testing.assert_allclose(np.concatenate(views, axis=1), [[0.5, 3.0], [0.5, 3.0]])
+
+
 @pytest.mark.parametrize("name", ["GraphTraversal", "Maze", "Grasp"])
 def test_a_snapshot_goes_on_as_the_simulation_itself(name):
     import gymnasium as gym
