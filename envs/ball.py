@@ -17,14 +17,14 @@ import numpy as np
 
 from worldmodel.actions import ActionSpec
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
-from worldmodel.envs.options import Limits, expect
-from worldmodel.envs.overhead import BELOW
+from worldmodel.envs.options import SMALLEST, Limits, expect
+from worldmodel.envs.overhead import BELOW, PIXEL
 from worldmodel.geometry import lines_of, nearest_on_lines
 
 MASS = 0.05  # kg
 TIME_CONSTANT = 0.03  # s, in which the ball comes within 1/e of the commanded velocity
 FASTEST = 2.0  # m/s, up to which walls are known to hold
-DRIVEN = {"max_speed": Limits(0.0, FASTEST, "m/s", above=True), "friction": Limits(0.0)}  # options of every ball
+DRIVEN = {"max_speed": Limits(0.0, FASTEST, "m/s", above=True), "friction": Limits(0.0, 100.0)}  # options of every ball
 COLOUR = (0.85, 0.12, 0.10)
 _APPROACH = 12.0  # 1/s, speed over distance to the next point; at 16 frames a second it is not overshot
 _FAR = 1000.0  # m, where walls are that do not exist
@@ -56,7 +56,8 @@ MOTION = {
 
 def check_ball(scene: Any, max_speed: float, corridor: float) -> None:
     """Refuse a scene's ball that does not fit into a corridor of the given width in metres, or its motor."""
-    expect(0.0 < scene.ball_radius < corridor / 2.0, "ball_radius", scene.ball_radius, f"up to {corridor / 2.0:.4f} m")
+    fits = f"{PIXEL / 2.0:.4f} m, a pixel of {SMALLEST} in diameter, up to half a corridor, {corridor / 2.0:.4f} m"
+    expect(PIXEL / 2.0 <= scene.ball_radius < corridor / 2.0, "ball_radius", scene.ball_radius, fits)
     for name, limits in DRIVEN.items():
         expect(limits.hold(getattr(scene, name)), name, getattr(scene, name), str(limits))
     expect(scene.max_speed == max_speed, "max_speed", scene.max_speed, f"the environment's {max_speed} m/s")

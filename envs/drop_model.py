@@ -11,7 +11,17 @@ import mujoco
 import numpy as np
 
 from worldmodel.envs.drop_gripper import GRIPPER, gripper_xml, place_gripper, tune_gripper
-from worldmodel.envs.drop_scene import COLOURS, DENSITY, RESTITUTIONS, SCALES, DropObject, DropScene, mass_of
+from worldmodel.envs.drop_scene import (
+    COLOURS,
+    DENSITY,
+    LIMITS,
+    MASSES,
+    RESTITUTIONS,
+    SCALES,
+    DropObject,
+    DropScene,
+    mass_of,
+)
 from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents
 from worldmodel.envs.drop_stage import (
     CAMERA,
@@ -20,10 +30,12 @@ from worldmodel.envs.drop_stage import (
     CAMERA_TILT,
     HEIGHTS,
     SUPPORT_GEOMS,
+    pictures,
     place_support,
     sees,
     support_xml,
 )
+from worldmodel.envs.options import SMALLEST
 
 CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
 RIGID_RESTITUTION = 0.5  # up to which contacts are nearly rigid
@@ -188,10 +200,9 @@ def _check_constants(scene: DropScene) -> None:
     least, most = RESTITUTIONS
     if not least <= scene.restitution <= most:
         _refuse("restitution", scene.restitution, f"{least} (a critically damped floor) to {most}")
-    if not 0.0 <= scene.gravity < math.inf:
-        _refuse("gravity", scene.gravity, "m/s^2 downwards, at least 0")
-    if not 0.0 <= scene.friction < math.inf:
-        _refuse("friction", scene.friction, "at least 0")
+    for name in ("gravity", "friction"):
+        if not LIMITS[name].hold(getattr(scene, name)):
+            _refuse(name, getattr(scene, name), str(LIMITS[name]))
     if not SCALES[0] <= scene.scale <= SCALES[1]:
         _refuse("scale", scene.scale, f"{SCALES[0]:g} to {SCALES[1]:g}")
     least, most = HEIGHTS[scene.support][1]
@@ -211,13 +222,17 @@ def _check_object(thing: DropObject, owner: str) -> None:
         _refuse(f"{owner}position", thing.position, "three finite coordinates in metres")
     if len(thing.quaternion) != 4 or not 0.999 < np.linalg.norm(thing.quaternion) < 1.001:
         _refuse(f"{owner}quaternion", thing.quaternion, "four numbers of norm 1")
-    if not 0.0 <= thing.mass < math.inf:
-        _refuse(f"{owner}mass", thing.mass, f"kg above 0, or 0 for {DENSITY:g} kg/m^3")
-    lowest = half_extents(thing.shape, thing.size, thing.quaternion)[2]
+    if thing.mass != 0.0 and not MASSES[0] <= thing.mass <= MASSES[1]:
+        _refuse(f"{owner}mass", thing.mass, f"{MASSES[0]:g} to {MASSES[1]:g} kg, or 0 for {DENSITY:g} kg/m^3")
+    half = half_extents(thing.shape, thing.size, thing.quaternion)
+    lowest = half[2]
     if thing.position[2] < lowest:
         _refuse(f"{owner}position", thing.position, f"a centre at least {lowest:.3f} m above the floor")
     if not sees(thing.position):
         _refuse(f"{owner}position", thing.position, "a centre that the camera sees in a square picture")
+    if not pictures(thing.position, half):
+        least = f"half a metre before the camera and a pixel of {SMALLEST} wide or high"
+        _refuse(f"{owner}size", thing.size, f"{least} at {thing.position}")
 
 
 def _check_places(scene: DropScene) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from worldmodel.counts import is_whole
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
-from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, sees
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, draw, drawn, ends, expect
+from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, pictures, sees
+from worldmodel.envs.options import Limits, Range, check_name, check_names, check_ranges, draw, drawn, ends, expect
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -24,17 +24,18 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 DENSITY = 600.0  # kg/m^3
 RESTITUTIONS = (0.14, 0.9)  # above, the integrator adds energy
 SCALES = (0.1, 100.0)
+MASSES = (1e-6, 1e6)  # kg
 MAX_OBJECTS = 4
 RELEASES = ("none", "gripper")
 LIMITS = {
-    "radius": Limits(0.0, unit="m", above=True),
+    "radius": Limits(0.02, unit="m"),
     "clearance": Limits(0.0, unit="m"),
     "sideways": Limits(unit="m"),
     "depth": Limits(unit="m"),
-    "gravity": Limits(0.0, unit="m/s^2"),
+    "gravity": Limits(0.0, 1000.0, "m/s^2"),
     "restitution": Limits(*RESTITUTIONS),
-    "friction": Limits(0.0),
-    "mass": Limits(0.0, unit="kg"),
+    "friction": Limits(0.0, 100.0),
+    "mass": Limits(0.0, MASSES[1], "kg"),
     "scale": Limits(*SCALES),
 }
 _ATTEMPTS = 5000  # to find places for all objects
@@ -77,7 +78,7 @@ class DropScene:
     position: Point  # m, centre at t = 0
     quaternion: tuple[float, float, float, float]  # w, x, y, z at t = 0
     gravity: float = 9.81  # m/s^2, downwards
-    restitution: float = 0.47  # speed after a central bounce over speed before
+    restitution: float = 0.47  # speed after a central bounce over speed before, but for gravity in the 20 ms it takes
     friction: float = 0.7  # Coulomb coefficient between any two
     mass: float = 0.0  # kg; 0: of DENSITY
     scale: float = 1.0
@@ -132,8 +133,8 @@ class DropSampler:
         check_names(self, "colours", tuple(COLOURS))
         few = is_whole(self.objects) and 1 <= self.objects <= MAX_OBJECTS
         expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
-        expect(self.support in SUPPORTS, "support", repr(self.support), f"one of {', '.join(SUPPORTS)}")
-        expect(self.release in RELEASES, "release", repr(self.release), f"one of {', '.join(RELEASES)}")
+        check_name(self, "support", SUPPORTS)
+        check_name(self, "release", RELEASES)
         check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
@@ -160,7 +161,7 @@ class DropSampler:
         """*The* object, drawn anew until the camera sees it."""
         for _ in range(_ATTEMPTS):
             one = self._object(rng, ends(self.sideways), self.colours, height)
-            if sees(one.position):
+            if pictures(one.position, half_extents(one.shape, one.size, one.quaternion)):
                 return one
         got = f"{self.radius}, {self.clearance}, {self.sideways}, {self.depth} m"
         raise ValueError(

@@ -15,6 +15,7 @@ import math
 import mujoco
 import numpy as np
 
+from worldmodel.envs.options import SMALLEST
 from worldmodel.envs.views import in_square_picture
 
 CAMERA = "front"
@@ -32,6 +33,7 @@ HEIGHTS: dict[str, tuple[float | tuple[float, float], tuple[float, float]]] = {
 SUPPORTS = tuple(HEIGHTS)
 RAMP_LENGTH, RAMP_FOOT = 1.2, 0.55  # along the slope, and the x of its lower edge
 SCREEN_Y, SCREEN_HEIGHT = -0.6, 0.52
+_NEAREST = 0.5  # m, from the camera to a thing
 _TABLE_HALF, _THICKNESS = (0.62, 0.42), 0.03
 _LEDGE_HALF, _LEDGE_DEPTH = (0.62, 0.4, 0.3), -0.05
 _COLOUR = "0.50 0.48 0.46 1"
@@ -60,6 +62,13 @@ def sees(point: tuple[float, float, float]) -> bool:
     """Whether the camera sees a point in a square picture."""
     right, away, above = np.subtract(point, CAMERA_POSITION)
     return bool(in_square_picture(right, away, above, CAMERA_TILT, CAMERA_FOVY))
+
+
+def pictures(point: tuple[float, float, float], half: np.ndarray) -> bool:
+    """Whether the camera sees a point and, from outside, a pixel of the thing of half extents (3,) m around it."""
+    away = float(point[1]) - CAMERA_POSITION[1]
+    pixel = 2.0 * away * math.tan(math.radians(CAMERA_FOVY / 2.0)) / SMALLEST
+    return sees(point) and away > half[1] + _NEAREST and 2.0 * max(half[0], half[2]) >= pixel
 
 
 def support_xml(support: str) -> str:

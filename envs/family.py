@@ -81,9 +81,8 @@ class Family(ABC):
         allowed = [field.name for field in dataclasses.fields(self.sampler_type)]
         unknown = sorted(set(ranges) - set(allowed))
         if unknown:
-            raise ValueError(
-                f"options: got {', '.join(unknown)}, expected one of {', '.join(allowed)}; correct the name"
-            )
+            got = ", ".join(f"{name}={ranges[name]!r}" for name in unknown)
+            raise ValueError(f"options: got {got}, expected one of {', '.join(allowed)}; correct the name")
         if sampler is not None and not isinstance(sampler, self.sampler_type):
             raise ValueError(
                 f"sampler: got {type(sampler).__name__}, expected {self.sampler_type.__name__}; give ranges instead"

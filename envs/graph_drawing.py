@@ -11,13 +11,15 @@ import numpy as np
 
 from worldmodel.counts import is_whole
 from worldmodel.envs.graphs import ChannelGraph, angle_between, direction, keeps_clear
-from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
+from worldmodel.envs.options import Limits, check_name, check_numbers, expect, least_and_most
+from worldmodel.envs.overhead import PIXEL
 from worldmodel.geometry import ARC, ARENA, WALL, crosses
 
+MAX_NODES = 100
 TRIES = 200  # layouts drawn before a request is refused
 LIMITS = {
-    "channel_width": Limits(0.0, ARENA, "m", above=True, below=True),
-    "node_radius": Limits(0.0, ARENA / 2.0, "m", above=True, below=True),
+    "channel_width": Limits(PIXEL, ARENA, "m", below=True),
+    "node_radius": Limits(PIXEL, ARENA / 2.0, "m", below=True),
     "clearance": Limits(WALL, ARENA, "m"),  # walls have a thickness
 }
 
@@ -37,12 +39,13 @@ class GraphOptions:
 
     def __post_init__(self) -> None:
         least, most = self.node_range
-        expect(self.kind in ("tree", "graph"), "kind", self.kind, "'tree' or 'graph'")
-        expect(self.layout in tuple(LAYOUTS), "layout", self.layout, f"one of {', '.join(LAYOUTS)}")
-        expect(least >= 2, "nodes", self.nodes, "at least 2")
+        check_name(self, "kind", ("tree", "graph"))
+        check_name(self, "layout", tuple(LAYOUTS))
+        expect(least >= 2 and most <= MAX_NODES, "nodes", self.nodes, f"2 to {MAX_NODES}")
         for name, fewest in (("max_degree", 1 if most == 2 else 2), ("cycles", 0)):
             value = getattr(self, name)
-            expect(is_whole(value) and bool(value >= fewest), name, value, f"a whole number of at least {fewest}")
+            fits = is_whole(value) and bool(fewest <= value <= MAX_NODES)
+            expect(fits, name, value, f"a whole number from {fewest} to {MAX_NODES}")
         check_numbers(self, LIMITS)
         expect(
             self.node_radius > self.channel_width / 2.0,

@@ -23,6 +23,7 @@ from worldmodel.envs.family import Family, Memory, Readings, Signals
 from worldmodel.envs.grasp_policies import CHANGES, POLICIES
 from worldmodel.envs.grasp_scene import GraspSampler, GraspScene, Item, check_scene
 from worldmodel.envs.grasp_success import DEFINITIONS, GraspFacts, evaluate
+from worldmodel.envs.options import expect
 from worldmodel.envs.scene_env import Options, SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
 
@@ -100,6 +101,18 @@ class Grasp(Family):
     def check(self, scene: GraspScene) -> None:
         """Refuse what cannot stand on the table or be reached."""
         check_scene(scene, self.sampler.distractors)
+        if scene.distractors:
+            self._check_in_sight(scene)
+
+    def _check_in_sight(self, scene: GraspScene) -> None:
+        model = self.build(scene).compile()
+        data, hit = mujoco.MjData(model), np.zeros(1, np.int32)
+        mujoco.mj_resetDataKeyframe(model, data, 0)
+        mujoco.mj_kinematics(model, data)
+        camera = np.asarray(fetch.CAMERA_POSITION)
+        mujoco.mj_ray(model, data, camera, np.subtract(scene.centre, camera), None, 1, -1, hit)
+        before = model.geom(hit[0]).name
+        expect(before not in self.objects[1:], "position", scene.position, f"a place that no {before} hides")
 
     def build(self, scene: GraspScene) -> mujoco.MjSpec:
         """Robot, table and items, at rest in the first keyframe."""

@@ -22,7 +22,7 @@ from worldmodel.envs.fetch import (
     sees,
     start_qpos,
 )
-from worldmodel.envs.options import Limits, Range, check_names, check_ranges, drawn, ends, expect
+from worldmodel.envs.options import Limits, Range, check_name, check_names, check_ranges, drawn, ends, expect
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -33,9 +33,9 @@ BESIDE, ABOVE = 0.08, 0.14  # m, of a workspace
 GOAL_ASIDE = (0.02, 0.04)  # m, x and y of a goal in the air beside the item, at most
 TALLEST = MAX_OPENING / 2.0  # m, of half heights
 LIMITS = {
-    "width": Limits(0.0, MAX_OPENING, "m", above=True, below=True),
-    "mass": Limits(0.0, unit="kg", above=True),
-    "friction": Limits(0.0),
+    "width": Limits(0.01, MAX_OPENING, "m", below=True),
+    "mass": Limits(1e-4, 1000.0, "kg"),
+    "friction": Limits(0.0, 100.0),
     "depth": Limits(unit="m"),
     "sideways": Limits(unit="m"),
     "yaw": Limits(unit="rad"),
@@ -144,7 +144,7 @@ class GraspSampler:
     def __post_init__(self) -> None:
         check_names(self, "shapes", SHAPES)
         check_names(self, "colours", tuple(COLOURS))
-        expect(self.task in TASKS, "task", repr(self.task), f"one of {', '.join(TASKS)}")
+        check_name(self, "task", TASKS)
         few = is_whole(self.distractors) and 0 <= self.distractors <= MAX_DISTRACTORS
         expect(few, "distractors", self.distractors, f"0 to {MAX_DISTRACTORS}, for which there is room")
         check_ranges(self, LIMITS)
@@ -245,12 +245,11 @@ def _check_item(item: Item) -> None:
     halves = item.size[: DIMENSIONS[item.shape]]
     if len(item.size) != 3 or not np.isfinite(item.size).all() or not all(half > 0 for half in halves):
         _refuse("size", item.size, f"three half sizes in metres, the first {DIMENSIONS[item.shape]} above 0")
-    if not item.width < MAX_OPENING:
-        _refuse("size", item.size, f"an item less wide than the {MAX_OPENING} m that the gripper opens")
-    if not 0.0 < item.mass < np.inf:
-        _refuse("mass", item.mass, "kg above 0")
-    if not 0.0 <= item.friction < np.inf:
-        _refuse("friction", item.friction, "at least 0")
+    if not LIMITS["width"].hold(item.width):
+        _refuse("size", item.size, f"an item {LIMITS['width']} wide, which the gripper opens")
+    for name in ("mass", "friction"):
+        if not LIMITS[name].hold(getattr(item, name)):
+            _refuse(name, getattr(item, name), str(LIMITS[name]))
     if not np.isfinite(item.yaw):
         _refuse("yaw", item.yaw, "radians")
     if not _within(item.position, REACH_LOW[:2], REACH_HIGH[:2]):

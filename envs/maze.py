@@ -14,8 +14,8 @@ from worldmodel.actions import ActionSpec
 from worldmodel.envs import ball
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.mazes import Maze, check_maze, check_size, distance_field, draw_maze, max_walls, maze_walls, solve
-from worldmodel.envs.options import Limits, check_numbers, expect, least_and_most
-from worldmodel.envs.overhead import CAMERA, add_bar, floor_points, stage
+from worldmodel.envs.options import SMALLEST, Limits, check_numbers, expect, least_and_most
+from worldmodel.envs.overhead import CAMERA, PIXEL, add_bar, floor_points, stage
 from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
@@ -27,8 +27,8 @@ FLOOR = (0.92, 0.92, 0.92)
 GOAL = (0.12, 0.62, 0.18)  # green
 LIMITS = {
     "braid": Limits(0.0, 1.0),
-    "wall_share": Limits(0.0, 0.5, above=True),
-    "ball_share": Limits(0.0, 0.5, above=True, below=True),
+    "wall_share": Limits(0.02, 0.5),
+    "ball_share": Limits(0.05, 0.5, below=True),
     **ball.DRIVEN,
 }
 _LOOKAHEAD = 0.45  # of a cell: turns are cut within the corridor
@@ -84,6 +84,10 @@ class MazeSampler:
         for size in zip(self.row_range, self.column_range, strict=True):
             check_size(*size)
         check_numbers(self, LIMITS)
+        cell = cell_side(max(self.row_range), max(self.column_range))
+        least = PIXEL / 2.0 / (cell * (1.0 - self.wall_share))
+        expected = f"at least {least:.3f}, with which a ball in these mazes is a pixel of {SMALLEST} in diameter"
+        expect(self.ball_share >= least, "ball_share", self.ball_share, expected)
 
     @property
     def row_range(self) -> tuple[int, int]:
@@ -201,8 +205,9 @@ class MazeTraversal(Family):
         for name in ("start", "goal"):
             expect(0 <= getattr(scene, name) < cells, name, getattr(scene, name), f"a cell from 0 to {cells - 1}")
         expect(scene.goal != scene.start, "goal", scene.goal, "another cell than the start")
-        thin = 0.0 < scene.wall_thickness <= scene.cell_size / 2.0
-        expect(thin, "wall_thickness", scene.wall_thickness, f"above 0 and up to {scene.cell_size / 2.0:.4f} m")
+        least, most = 0.01 * scene.cell_size, 0.5 * scene.cell_size
+        thin = least <= scene.wall_thickness <= most
+        expect(thin, "wall_thickness", scene.wall_thickness, f"{least:.4f} to {most:.4f} m")
         ball.check_ball(scene, self.sampler.max_speed, scene.cell_size - scene.wall_thickness)
 
     def build(self, scene: MazeScene) -> mujoco.MjSpec:

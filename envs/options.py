@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,8 @@ import numpy as np
 from worldmodel.counts import is_whole
 
 Range = float | tuple[float, float]
+SMALLEST = 64  # pixels, of the side of a picture in which what is to be seen is a pixel wide at least
+_KINDS: dict[Any, str] = {float: "a number", int: "a whole number", bool: "True or False", str: "a name"}
 
 
 def expect(holds: bool, name: str, got: object, expected: str) -> None:
@@ -79,6 +83,20 @@ def check_names(options: Any, name: str, known: tuple[str, ...]) -> None:
     object.__setattr__(options, name, tuple(value))
 
 
+def check_kinds(scene: Any) -> None:
+    """Refuse fields of a scene, a frozen dataclass, that are of other kinds than their annotations say."""
+    kinds = typing.get_type_hints(type(scene))
+    for field in dataclasses.fields(scene):
+        value, kind = getattr(scene, field.name), kinds[field.name]
+        expect(_is_of(value, kind), field.name, repr(value), _kind(kind))
+
+
+def check_name(options: Any, name: str, known: tuple[str, ...]) -> None:
+    """Refuse a field of options that is none of the known names."""
+    value = getattr(options, name)
+    expect(isinstance(value, str) and value in known, name, repr(value), f"one of {', '.join(known)}")
+
+
 def ends(value: Range) -> tuple[float, float]:
     """Least and greatest number of a range."""
     return value if isinstance(value, tuple) else (value, value)
@@ -106,6 +124,36 @@ def least_and_most(name: str, value: Any) -> tuple[int, int]:
     whole = len(pair) == 2 and all(is_whole(each) for each in pair)
     expect(whole and pair[0] <= pair[1], name, value, "a whole number or a pair of them (least, most)")
     return int(pair[0]), int(pair[1])
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, tuple | list | np.ndarray):
+            return False
+        first, *others = typing.get_args(kind)
+        each = [first] * len(value) if others == [...] else [first, *others]
+        return len(value) == len(each) and all(map(_is_of, value, each))
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return isinstance(value, typing.cast(type, kind)) and all(
+            _is_of(getattr(value, name), hint) for name, hint in hints.items()
+        )
+    if kind is float:  # its limits are another matter, and NaN is outside of all
+        return _is_number(value) or isinstance(value, float | np.floating)
+    if kind is bool:
+        return isinstance(value, bool | np.bool_)
+    return is_whole(value) if kind is int else isinstance(value, kind)
+
+
+def _kind(kind: Any) -> str:
+    if typing.get_origin(kind) is not tuple:
+        return _KINDS.get(kind) or f"a {kind.__name__}"
+    first, *others = typing.get_args(kind)
+    if others == [...]:
+        return f"a tuple of which each entry is {_kind(first)}"
+    same = all(other == first for other in others)
+    entries = f"each {_kind(first)}" if same else ", ".join(map(_kind, (first, *others)))
+    return f"a tuple of {1 + len(others)} entries, {entries}"
 
 
 def _is_number(value: Any) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from worldmodel.envs.options import SMALLEST
 from worldmodel.truth import Camera
 
 CAMERA = "overhead"
 VIEW = 1.0  # m, height of the square around the origin that fills the picture
+PIXEL = VIEW / SMALLEST  # m
 BELOW = -1.0  # m, height at which nothing is seen or touched
 HIDDEN = -1000  # the layer there
 _ALTITUDE = 20.0  # m, of the camera: what is 5 cm high leans outwards by no more than 1.2 mm

@@ -21,17 +21,20 @@ from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals
 from worldmodel.envs.options import Limits, Range, check_ranges, ends, expect
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
+from worldmodel.envs.views import in_square_picture
 
 CAMERA, HEAD, BALL = "eye", "head", "ball"
 THINGS = 5
 COLOURS = ((0.85, 0.35, 0.3), (0.35, 0.75, 0.4), (0.4, 0.5, 0.95), (0.9, 0.75, 0.3), (0.8, 0.45, 0.8), (0.4, 0.8, 0.8))
 EYE_LEVEL, TILT = 0.8, 0.2  # m; downward slope of the optical axis
 WALK = np.array([[-0.8, -2.5, -math.pi / 4], [0.8, -1.3, math.pi / 4]])  # x, y in m and heading in rad, of the camera
+FOVY = 52.0  # degrees
+WALL_Y = 1.8  # m, of the wall at the back
 MAX_SPEED, MAX_TURN = 1.0, 1.0  # m/s along each axis; rad/s
 PERIOD = 2.0  # s, of a way there and back
 BACK, AWAY = np.array([0.005, 0.01]), np.array([0.15, 0.15])  # m and rad: as near as this is back, further is away
 BALL_RADIUS = 0.1  # m
-LIMITS = {"width": Limits(0.05, 0.3, "m"), "height": Limits(0.05, 0.8, "m"), "drop": Limits(BALL_RADIUS, 1.5, "m")}
+LIMITS = {"width": Limits(0.05, 0.3, "m"), "height": Limits(0.05, 0.8, "m"), "drop": Limits(BALL_RADIUS, 1.2, "m")}
 _PLACES = np.array([[-1.1, -0.5], [1.1, 1.0]])  # m, where things stand
 _ATTEMPTS = 1000
 
@@ -53,17 +56,19 @@ _ROOM = """
   </asset>
   <worldbody>
     <geom name="floor" type="plane" size="2 3 0.1" material="tiles"/>
-    <geom name="back" type="plane" size="2 1.2 0.1" pos="0 1.8 1.2" euler="90 0 0" material="bricks"/>
+    <geom name="back" type="plane" size="2 1.2 0.1" pos="0 {wall} 1.2" euler="90 0 0" material="bricks"/>
     <geom name="left" type="plane" size="1.2 3 0.1" pos="-2 0 1.2" euler="0 90 0" material="bricks"/>
     <geom name="right" type="plane" size="1.2 3 0.1" pos="2 0 1.2" euler="0 -90 0" material="bricks"/>
     {things}
     <body name="ball"><freejoint/><geom name="ball" type="sphere" size="0.1" rgba="0.9 0.15 0.1 1"/></body>
-    <body name="head" mocap="true"><camera name="eye" xyaxes="1 0 0 0 {tilt} 1" fovy="52"/></body>
+    <body name="head" mocap="true"><camera name="eye" xyaxes="1 0 0 0 {tilt} 1" fovy="{fovy}"/></body>
   </worldbody>
 </mujoco>
 """.format(
     things="".join(f'<geom name="thing {i}" type="box" size="1 1 1" material="patches"/>' for i in range(THINGS)),
     tilt=TILT,
+    fovy=FOVY,
+    wall=WALL_Y,
 )
 
 
@@ -201,6 +206,7 @@ class Room(Family):
         inside = bool(((WALK[0] <= scene.start) & (scene.start <= WALK[1])).all())
         expect(inside, "start", scene.start, f"between {WALK[0].tolist()} and {WALK[1].tolist()}")
         expect(0.02 <= scene.ball_radius <= 0.3, "ball_radius", scene.ball_radius, "0.02 to 0.3 m")
+        _check_seen(scene)
         lifted = bool(np.isfinite(scene.ball).all()) and scene.ball[2] >= scene.ball_radius
         expect(lifted, "ball", scene.ball, "a centre in metres at least a radius above the floor")
 
@@ -256,6 +262,16 @@ class Room(Family):
             "A camera moves through a room with colourful boxes, looks at it from elsewhere and comes back, while a "
             "red ball falls to the tiled floor."
         )
+
+
+def _check_seen(scene: RoomScene) -> None:
+    x, y, heading = scene.start
+    offset = np.subtract(scene.ball[:2], (x, y))
+    right, away = offset @ (math.cos(heading), math.sin(heading)), offset @ (-math.sin(heading), math.cos(heading))
+    above, radius = scene.ball[2] - EYE_LEVEL, scene.ball_radius
+    right, above = (float(each - np.clip(each, -radius, radius)) for each in (right, above))  # of its nearest part
+    seen = in_square_picture(right, float(away), above, TILT, FOVY) and scene.ball[1] < WALL_Y
+    expect(seen, "ball", scene.ball, "one in the room that the camera sees from its start")
 
 
 def world_to_camera(pose: np.ndarray) -> np.ndarray:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from worldmodel.envs.family import Family, Policy
+from worldmodel.envs.options import check_kinds
 from worldmodel.envs.recording import record
 from worldmodel.envs.rendering import Eye
 from worldmodel.envs.simulation import Simulation, Snapshot
 from worldmodel.truth import Truth
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels of a picture
+RATES = (0.1, 10_000.0)  # frames a second
 
 
 class Options:
@@ -50,6 +53,12 @@ class Options:
                 f"num_frames, fps: got {num_frames!r}, {fps!r}, expected at least 2 whole frames and "
                 "a finite number above 0; change them"
             )
+        least, most = RATES
+        if not least <= fps <= most:
+            raise ValueError(f"fps: got {fps}, expected {least:g} to {most:g} frames a second; change it")
+        for name, flag in (("pixels", pixels), ("terminate", terminate)):
+            if not isinstance(flag, bool | np.bool_):
+                raise ValueError(f"{name}: got {flag!r}, expected True or False; pass one of them")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: got {render_mode!r}, expected 'rgb_array' or None; there is no window")
         self.image_size = _height_and_width(image_size)
@@ -83,7 +92,11 @@ class Options:
         """
         leading = () if num_envs is None else (num_envs,)
         if self.action_spec is None:
-            if np.shape(action) != leading or not np.array_equal(action, np.zeros(leading)):
+            try:
+                nothing = np.shape(action) == leading and np.array_equal(action, np.zeros(leading))
+            except ValueError:  # a ragged list
+                nothing = False
+            if not nothing:
                 raise ValueError(f"action: got {action!r}, expected 0 (shape {leading}), the only choice; pass it")
             return None
         expected = (*leading, len(self.action_spec.names))
@@ -94,7 +107,7 @@ class Options:
 
     def draw(self, rng: np.random.Generator, options: dict[str, Any] | None) -> Any:
         """The scene that ``reset`` starts: drawn, or given whole as ``scene``, single fields replaced."""
-        options = dict(options or {})
+        options = as_options(options)
         scene = options.pop("scene", None)
         scene = self.family.sampler(rng) if scene is None else scene
         expected = self.family.scene_type
@@ -105,10 +118,19 @@ class Options:
         names = [field.name for field in dataclasses.fields(expected)]
         unknown = sorted(set(options) - set(names))
         if unknown:
-            raise ValueError(f"options: got {unknown}, expected 'scene' or one of {', '.join(names)}; correct the name")
+            got = ", ".join(f"{name}={options[name]!r}" for name in unknown)
+            raise ValueError(f"options: got {got}, expected 'scene' or one of {', '.join(names)}; correct the name")
         scene = dataclasses.replace(scene, **options)
+        check_kinds(scene)
         self.family.check(scene)
         return scene
+
+
+def as_options(options: Any) -> dict[str, Any]:
+    """A copy of the options of a reset."""
+    if not isinstance(options, Mapping | None):
+        raise ValueError(f"options: got {options!r}, expected a dict of what to change in the scene; pass one")
+    return dict(options or {})
 
 
 def _height_and_width(image_size: Any) -> tuple[int, int]:

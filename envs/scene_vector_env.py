@@ -14,7 +14,7 @@ from worldmodel.counts import check_count
 from worldmodel.envs.family import Family
 from worldmodel.envs.render_pool import RenderPool
 from worldmodel.envs.rendering import Eye
-from worldmodel.envs.scene_env import Options
+from worldmodel.envs.scene_env import Options, as_options
 from worldmodel.envs.simulation import Simulation
 
 
@@ -118,7 +118,7 @@ class SceneVectorEnv(VectorEnv):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start new scenes: all of them, or those of ``options["reset_mask"]`` (num_envs,) bool."""
-        options = dict(options or {})
+        options = as_options(options)
         mask = self._mask(options.pop("reset_mask", None))
         ids = np.nonzero(mask)[0]
         self._seed(seed, ids)

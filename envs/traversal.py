@@ -18,8 +18,8 @@ from worldmodel.envs.ball import DRIVEN
 from worldmodel.envs.family import Family
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
 from worldmodel.envs.graphs import LARGEST_TOUR, ChannelGraph, check_graph
-from worldmodel.envs.options import Limits, check_numbers, expect
-from worldmodel.envs.overhead import CAMERA, add_bar, add_disc, add_unused, floor_points, stage
+from worldmodel.envs.options import Limits, check_name, check_numbers, expect
+from worldmodel.envs.overhead import CAMERA, PIXEL, add_bar, add_disc, add_unused, floor_points, stage
 from worldmodel.envs.places import NOWHERE
 from worldmodel.envs.scene_env import SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
@@ -97,16 +97,14 @@ class TraversalSampler(GraphOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         least, most = self.node_range
-        expect(self.task in TASKS, "task", self.task, f"one of {', '.join(TASKS)}")
-        expect(self.goal in ("node", "sequence", "all"), "goal", self.goal, "one of node, sequence, all")
+        check_name(self, "task", TASKS)
+        check_name(self, "goal", ("node", "sequence", "all"))
         widest = self.channel_width / 2.0 if self.task == "agent" else ARENA
-        ball = {"ball_radius": Limits(0.0, widest, "m", above=True, below=True), **DRIVEN}
+        ball = {"ball_radius": Limits(PIXEL / 2.0, widest, "m", below=True), **DRIVEN}
         check_numbers(self, {**ball, "flood_speed": Limits(0.0, unit="m/s", above=True)})
-        if self.goal == "sequence":
-            longest = min(len(GOALS), least - 1)
-            expected = f"1 to {longest} with {least} or more nodes"
-            fits = is_whole(self.sequence_length) and 1 <= self.sequence_length <= longest
-            expect(fits, "sequence_length", self.sequence_length, expected)
+        longest = min(len(GOALS), least - 1) if self.goal == "sequence" else len(GOALS)
+        fits = is_whole(self.sequence_length) and 1 <= self.sequence_length <= longest
+        expect(fits, "sequence_length", self.sequence_length, f"1 to {longest} with {least} or more nodes")
         if self.goal == "all" and self.kind == "graph":
             expect(most <= LARGEST_TOUR + 1, "nodes", self.nodes, f"at most {LARGEST_TOUR + 1} to visit all of a graph")
 
@@ -147,7 +145,7 @@ class GraphTraversal(Family):
         if cls is not GraphTraversal:
             return super().__new__(cls)
         task = ranges.get("task", getattr(sampler, "task", "agent"))
-        expect(task in TASKS, "task", task, f"one of {', '.join(TASKS)}")
+        expect(isinstance(task, str) and task in TASKS, "task", repr(task), f"one of {', '.join(TASKS)}")
         return super().__new__(FloodTraversal if task == "flood" else AgentTraversal)
 
     def __init__(self, sampler: TraversalSampler | None = None, **ranges: Any) -> None:

@@ -221,14 +221,14 @@ def test_options_of_the_command_line_are_json_or_a_word():
 
 
 def test_malformed_options_are_refused_before_anything_is_written(tmp_path):
-    for options in ({"episodes": 0}, {"seed": -1}, {"fps": 0.0}, {"image_size": 8}, {"num_frames": 1}, {"workers": -1}):
+    for options in ({"episodes": 0}, {"seed": -1}, {"fps": 0.0}, {"image_size": 8}, {"num_frames": 1}, {"workers": 0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             collect(tmp_path / "truth", **{"episodes": 1, **options})
     for options, message in (
         ({"env": "tetris"}, "env: got 'tetris', expected one of .*free-fall"),
         ({"policies": ["watch", "hope"]}, "policy: got watch, hope, expected some of watch"),
         ({"policies": ["watch", "watch"]}, "policy: got watch, watch"),
-        ({"options": {"height": 1.0}}, "options: got height, expected one of shapes"),
+        ({"options": {"height": 1.0}}, "options: got height=1.0, expected one of shapes"),
         ({"options": {"pixels": False}}, "options: got pixels, expected one of shapes"),
         ({"options": {"gravity": float("nan")}}, "options.gravity: got nan"),
         ({"options": {"gravity": -1.0}}, "gravity: got -1.0"),
@@ -250,3 +250,10 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path):
     with pytest.raises(StoreError):
         collect(tmp_path, episodes=1, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OSError, match=r"out: got .*thesis.txt/truth .*, expected a folder that can be written"):
+        collect(tmp_path / "thesis.txt" / "truth", episodes=1, **SMALL)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"

@@ -47,9 +47,13 @@ class ActionSpec:
     def check(self, actions: Any) -> np.ndarray:
         """``actions`` (..., A) as float64, or a refusal of a wrong width, NaN or a number out of bounds."""
         try:
-            values = np.asarray(actions, np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"action: got {actions!r}, expected {self._expected()}; pass an array") from None
+            given = np.asarray(actions)
+            real = given.dtype.kind in "iuf" and not isinstance(actions, np.ma.MaskedArray)
+        except (TypeError, ValueError):  # a ragged list
+            real = False
+        if not real:
+            raise ValueError(f"action: got {actions!r}, expected {self._expected()}; pass an array")
+        values = given.astype(np.float64)
         if values.shape[-1:] != (len(self.names),):
             raise ValueError(f"action: got shape {values.shape}, expected {self._expected()}; pass one number for each")
         # Boxes are float32: what they draw may lie a rounding beyond the bound.

@@ -85,7 +85,11 @@ def collect(
         StoreError: ``out`` holds something else, or episodes of other settings.
         OSError: the disk is full; finished clips stay readable.
     """
-    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers or 1, 1)):
+    for name, value, least in (
+        ("episodes", episodes, 1),
+        ("seed", seed, 0),
+        ("workers", 1 if workers is None else workers, 1),
+    ):
         if value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}; give a larger number")
     if not is_ours(env):
@@ -110,8 +114,8 @@ def _telling_of_full_disks(out: Path, episodes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(f"out: got {out} ({error}), expected a folder that can be written; name another") from error
         raise OSError(
             f"out: got a full disk after {_finished(out)} finished clips in {out}, expected room for "
             f"{episodes}; they stay readable, free some space and run the same command to go on"

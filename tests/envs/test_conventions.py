@@ -191,7 +191,7 @@ def test_rate_and_length_are_options(name):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"no_such_range": 1.0}, "options: got no_such_range, expected one of"),
+        ({"no_such_range": 1.0}, "options: got no_such_range=.*, expected one of"),
         ({"image_size": 8}, "image_size: got 8, expected 16 to"),
         ({"image_size": (32, 32.5)}, r"image_size: got \(32, 32.5\)"),
         ({"image_size": 10**6}, "image_size: got 1000000"),
@@ -202,7 +202,10 @@ def test_rate_and_length_are_options(name):
         ({"fps": 0.0}, "num_frames, fps: got .*, 0.0"),
         ({"fps": float("nan")}, "num_frames, fps: got .*, nan"),
         ({"fps": float("inf")}, "num_frames, fps: got .*, inf"),
+        ({"fps": 1e-20}, "fps: got 1e-20, expected 0.1 to 10000 frames a second"),
         ({"render_mode": "human"}, "render_mode: got 'human'"),
+        ({"pixels": "x"}, "pixels: got 'x', expected True or False"),
+        ({"terminate": 1.0}, "terminate: got 1.0, expected True or False"),
     ],
 )
 def test_impossible_options_are_refused_by_name_range_and_value(name, option, message):
@@ -211,19 +214,28 @@ def test_impossible_options_are_refused_by_name_range_and_value(name, option, me
         creator(**option)
 
 
+def test_fields_of_another_kind_are_refused_by_name_kind_and_value(env):
+    for field in dataclasses.fields(env.family.scene_type):
+        for value in (object(), None, {}, 1j, ((0.5, "x"),)):
+            with pytest.raises(ValueError, match=rf"^{field.name}: got .*, expected (a|True)"):
+                env.reset(seed=0, options={field.name: value})
+    env.step(env.action_space.sample())
+
+
 def test_impossible_resets_and_actions_are_refused(env):
-    for options in ({"no_such_field": 1}, {"scene": "an interesting one"}):
+    for options in ({"no_such_field": 1}, {"scene": "an interesting one"}, "abc", 5):
         with pytest.raises(ValueError, match="options: got"):
             env.reset(options=options)
     env.reset(seed=0)
     spec = env.action_spec
     if spec is None:
-        wrong = [1, [0], None, 0.5, float("nan")]
+        wrong = [1, [0], None, 0.5, float("nan"), [[0], 0]]
     else:
         middle = (np.array(spec.low) + spec.high) / 2
         wrong = [middle[:-1], middle[None], [*middle[:-1], np.nan], 1000.0 * np.array(spec.high) + 1000.0, None]
+        wrong += [middle + 0j, middle.astype(str), middle > 0, np.ma.masked_array(middle), [10**400] * len(middle)]
     for action in wrong:
-        with pytest.raises(ValueError, match=r"^action.*: got .*, expected .*; "):
+        with pytest.raises(ValueError, match=r"(?s)^action.*: got .*, expected .*; "):
             env.step(action)
     env.step(env.action_space.sample())
 

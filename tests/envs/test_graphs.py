@@ -174,7 +174,7 @@ def test_what_cannot_be_laid_out_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "forest"}, "kind: got forest"),
+        ({"kind": "forest"}, "kind: got 'forest'"),
         ({"nodes": 1}, "nodes: got 1"),
         ({"nodes": (9, 5)}, r"nodes: got \(9, 5\), expected a whole number or a pair"),
         ({"nodes": 5.5}, r"nodes: got 5\.5, expected a whole number or a pair"),

@@ -234,6 +234,9 @@ def test_impossible_options_are_refused(options, message):
         ({"goal": 3, "start": 3}, "goal: got 3, expected another cell"),
         ({"passages": ((0, 1),)}, "expected a connected maze"),
         ({"wall_thickness": 0.2}, r"wall_thickness: got 0\.2"),
+        ({"wall_thickness": 1e-20}, "wall_thickness: got 1e-20, expected 0.0019 to"),
+        ({"ball_radius": 0.001}, "ball_radius: got 0.001, expected 0.0078 m, a pixel of 64 in diameter"),
+        ({"start": 10**400}, "start: got 1000.*, expected a cell"),
         ({"ball_radius": 0.2}, r"ball_radius: got 0\.2"),
     ],
 )

@@ -107,6 +107,8 @@ def test_impossible_ranges_are_refused(options, message):
         ({"colours": (0, 1, 2, 3, 9)}, "colours: got"),
         ({"turns": (0.0,)}, "turns: got .* one for each of 5 things"),
         ({"ball": (0.0, 0.0, 0.01)}, "ball: got"),
+        ({"ball": (0.0, -5.0, 0.5)}, "ball: got .* the camera sees from its start"),
+        ({"ball": (0.0, 5.0, 0.5)}, "ball: got .* the camera sees from its start"),
         ({"half_sizes": ((0.1, 0.1, -0.1),) * 5}, "half_sizes: got"),
     ],
 )

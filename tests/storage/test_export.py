@@ -64,3 +64,10 @@ def test_refusals(tmp_path, video, write, name):
     assert path.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [path]
     write(path, video, 16, overwrite=True)
     assert path.stat().st_size > 100
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, video):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(OSError, match=r"^path: got .*clip.mp4 \(.*\), expected a file that can be written"):
+        write_mp4(tmp_path / "file" / "clip.mp4", video, 16)
+    assert (tmp_path / "file").read_bytes() == b"mine"

@@ -78,10 +78,15 @@ def _check_output(path: str | os.PathLike[str], suffix: str, overwrite: bool) ->
 
 def _write_whole(path: Path, encode: Callable[[Path], object]) -> None:
     """Encode beside ``path`` and move into place, so that an interrupted write leaves the old file alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        encode(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            encode(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"path: got {path} ({error}), expected a file that can be written; make room or name another"
+        ) from error
