@@ -10,7 +10,7 @@ import numpy as np
 from worldmodel.counts import is_whole
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
-from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, pictures, sees
+from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, pictures
 from worldmodel.envs.options import Limits, Range, check_name, check_names, check_ranges, draw, drawn, ends, expect
 
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -161,7 +161,7 @@ class DropSampler:
         """*The* object, drawn anew until the camera sees it."""
         for _ in range(_ATTEMPTS):
             one = self._object(rng, ends(self.sideways), self.colours, height)
-            if pictures(one.position, half_extents(one.shape, one.size, one.quaternion)):
+            if _shown(one):
                 return one
         got = f"{self.radius}, {self.clearance}, {self.sideways}, {self.depth} m"
         raise ValueError(
@@ -197,7 +197,7 @@ class DropSampler:
             colours = tuple(colour for colour in self.colours if colour not in used) or self.colours
             one = self._object(rng, sideways, colours, height)
             place = _pictured(one, held=False)
-            if sees(one.position) and all(_apart(place, other) for other in taken):
+            if _shown(one) and all(_apart(place, other) for other in taken):
                 placed.append(one)
                 taken.append(place)
             if len(placed) == self.objects:
@@ -208,6 +208,10 @@ class DropSampler:
             f"objects: got {self.objects}, expected fewer: there is no room for them in the picture; "
             "widen sideways and clearance or lower radius"
         )
+
+
+def _shown(thing: DropObject) -> bool:
+    return pictures(thing.position, half_extents(thing.shape, thing.size, thing.quaternion))
 
 
 def _pictured(thing: DropObject, held: bool) -> tuple[np.ndarray, np.ndarray]:
