@@ -132,8 +132,9 @@ def build(scene: DropScene) -> mujoco.MjSpec:
         tune_gripper(spec, mass_of(scene.objects[0], scene.scale), scene.scale)
         for name in object_names(len(scene.objects)):
             spec.geom(name).conaffinity = 3
-    if scene.support == "none":
-        # Several contacts a pair keep a cylinder from wobbling on a table; between round objects they add energy.
+    if scene.support == "none" or all(thing.shape != "cylinder" for thing in scene.objects):
+        # Several contacts a pair keep a cylinder from wobbling on a table. Between round things and at the edges of
+        # supports they add energy: their common normal is not the way in which the pair comes apart.
         spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
     _set_contacts(spec, scene)
     _scale(spec, scene.scale)
