@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 import typing
@@ -85,7 +86,8 @@ def check_names(options: Any, name: str, known: tuple[str, ...]) -> None:
 
 def check_kinds(scene: Any) -> None:
     """Refuse fields of a scene, a frozen dataclass, that are of other kinds than their annotations say."""
-    kinds = typing.get_type_hints(type(scene))
+    scene_type: Any = type(scene)
+    kinds = _annotations(scene_type)
     for field in dataclasses.fields(scene):
         value, kind = getattr(scene, field.name), kinds[field.name]
         expect(_is_of(value, kind), field.name, repr(value), _kind(kind))
@@ -126,18 +128,22 @@ def least_and_most(name: str, value: Any) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
+@functools.cache
+def _annotations(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def _is_of(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, tuple | list | np.ndarray):
             return False
         first, *others = typing.get_args(kind)
-        each = [first] * len(value) if others == [...] else [first, *others]
-        return len(value) == len(each) and all(map(_is_of, value, each))
+        entries = [first] * len(value) if others == [...] else [first, *others]
+        return len(value) == len(entries) and all(map(_is_of, value, entries))
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return isinstance(value, typing.cast(type, kind)) and all(
-            _is_of(getattr(value, name), hint) for name, hint in hints.items()
-        )
+        wanted = typing.cast(type, kind)
+        each = _annotations(wanted)
+        return isinstance(value, wanted) and all(_is_of(getattr(value, name), hint) for name, hint in each.items())
     if kind is float:  # its limits are another matter, and NaN is outside of all
         return _is_number(value) or isinstance(value, float | np.floating)
     if kind is bool:
