@@ -17,14 +17,14 @@ import numpy as np
 
 from worldmodel.actions import ActionSpec
 from worldmodel.envs.family import Memory, Policy, Readings, Signals
-from worldmodel.envs.options import SMALLEST, Limits, expect
+from worldmodel.envs.options import FRICTION, SMALLEST, Limits, expect
 from worldmodel.envs.overhead import BELOW, PIXEL
 from worldmodel.geometry import lines_of, nearest_on_lines
 
 MASS = 0.05  # kg
 TIME_CONSTANT = 0.03  # s, in which the ball comes within 1/e of the commanded velocity
 FASTEST = 2.0  # m/s, up to which walls are known to hold
-DRIVEN = {"max_speed": Limits(0.0, FASTEST, "m/s", above=True), "friction": Limits(0.0, 100.0)}  # options of every ball
+DRIVEN = {"max_speed": Limits(0.0, FASTEST, "m/s", above=True), "friction": FRICTION}  # options of every ball
 COLOUR = (0.85, 0.12, 0.10)
 _APPROACH = 12.0  # 1/s, speed over distance to the next point; at 16 frames a second it is not overshot
 _FAR = 1000.0  # m, where walls are that do not exist

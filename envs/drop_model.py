@@ -36,6 +36,7 @@ from worldmodel.envs.drop_stage import (
     support_xml,
 )
 from worldmodel.envs.options import SMALLEST
+from worldmodel.envs.views import first_in_sight
 
 CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
 RIGID_RESTITUTION = 0.5  # up to which contacts are nearly rigid
@@ -242,13 +243,12 @@ def _check_places(scene: DropScene) -> None:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     names = object_names(len(scene.objects))
-    camera, hit = np.asarray(CAMERA_POSITION), np.zeros(1, np.int32)
     for index, name in enumerate(names):
         option = "position" if index == 0 else f"others[{index - 1}].position"
         place, geom = scene.objects[index].position, model.geom(name).id
         for other in (*names[:index], *SUPPORT_GEOMS[scene.support]):
             if mujoco.mj_geomDistance(model, data, geom, model.geom(other).id, 1.0, None) < -_OVERLAP:
                 _refuse(option, place, f"a place where it does not overlap the {other}")
-        mujoco.mj_ray(model, data, camera, place - camera, None, 1, -1, hit)
-        if hit[0] != geom:
-            _refuse(option, place, f"a centre that the camera sees, not one behind the {model.geom(hit[0]).name}")
+        seen = first_in_sight(model, data, CAMERA_POSITION, place)
+        if seen != name:
+            _refuse(option, place, f"a centre that the camera sees, not one behind the {seen}")

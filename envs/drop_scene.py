@@ -11,7 +11,18 @@ from worldmodel.counts import is_whole
 from worldmodel.envs.drop_gripper import room_around
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
 from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, pictures
-from worldmodel.envs.options import Limits, Range, check_name, check_names, check_ranges, draw, drawn, ends, expect
+from worldmodel.envs.options import (
+    FRICTION,
+    Limits,
+    Range,
+    check_name,
+    check_names,
+    check_ranges,
+    draw,
+    drawn,
+    ends,
+    expect,
+)
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.12, 0.10),
@@ -34,7 +45,7 @@ LIMITS = {
     "depth": Limits(unit="m"),
     "gravity": Limits(0.0, 1000.0, "m/s^2"),
     "restitution": Limits(*RESTITUTIONS),
-    "friction": Limits(0.0, 100.0),
+    "friction": FRICTION,
     "mass": Limits(0.0, MASSES[1], "kg"),
     "scale": Limits(*SCALES),
 }
@@ -133,8 +144,8 @@ class DropSampler:
         check_names(self, "colours", tuple(COLOURS))
         few = is_whole(self.objects) and 1 <= self.objects <= MAX_OBJECTS
         expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
-        check_name(self, "support", SUPPORTS)
-        check_name(self, "release", RELEASES)
+        check_name("support", self.support, SUPPORTS)
+        check_name("release", self.release, RELEASES)
         check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
 
     def __call__(self, rng: np.random.Generator) -> DropScene:

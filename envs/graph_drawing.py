@@ -39,8 +39,8 @@ class GraphOptions:
 
     def __post_init__(self) -> None:
         least, most = self.node_range
-        check_name(self, "kind", ("tree", "graph"))
-        check_name(self, "layout", tuple(LAYOUTS))
+        check_name("kind", self.kind, ("tree", "graph"))
+        check_name("layout", self.layout, tuple(LAYOUTS))
         expect(least >= 2 and most <= MAX_NODES, "nodes", self.nodes, f"2 to {MAX_NODES}")
         for name, fewest in (("max_degree", 1 if most == 2 else 2), ("cycles", 0)):
             value = getattr(self, name)

@@ -26,6 +26,7 @@ from worldmodel.envs.grasp_success import DEFINITIONS, GraspFacts, evaluate
 from worldmodel.envs.options import expect
 from worldmodel.envs.scene_env import Options, SceneEnv
 from worldmodel.envs.scene_vector_env import SceneVectorEnv
+from worldmodel.envs.views import first_in_sight
 
 NEAR = 0.03  # m, from grip point to item: reached
 LIFTED = 0.04  # m, of the item above its start
@@ -106,13 +107,11 @@ class Grasp(Family):
 
     def _check_in_sight(self, scene: GraspScene) -> None:
         model = self.build(scene).compile()
-        data, hit = mujoco.MjData(model), np.zeros(1, np.int32)
+        data = mujoco.MjData(model)
         mujoco.mj_resetDataKeyframe(model, data, 0)
         mujoco.mj_kinematics(model, data)
-        camera = np.asarray(fetch.CAMERA_POSITION)
-        mujoco.mj_ray(model, data, camera, np.subtract(scene.centre, camera), None, 1, -1, hit)
-        before = model.geom(hit[0]).name
-        expect(before not in self.objects[1:], "position", scene.position, f"a place that no {before} hides")
+        seen = first_in_sight(model, data, fetch.CAMERA_POSITION, scene.centre)
+        expect(seen not in self.objects[1:], "position", scene.position, f"a place that no {seen} hides")
 
     def build(self, scene: GraspScene) -> mujoco.MjSpec:
         """Robot, table and items, at rest in the first keyframe."""

@@ -22,7 +22,7 @@ from worldmodel.envs.fetch import (
     sees,
     start_qpos,
 )
-from worldmodel.envs.options import Limits, Range, check_name, check_names, check_ranges, drawn, ends, expect
+from worldmodel.envs.options import FRICTION, Limits, Range, check_name, check_names, check_ranges, drawn, ends, expect
 
 TASKS = ("pick", "place")
 MAX_DISTRACTORS = 3
@@ -35,7 +35,7 @@ TALLEST = MAX_OPENING / 2.0  # m, of half heights
 LIMITS = {
     "width": Limits(0.01, MAX_OPENING, "m", below=True),
     "mass": Limits(1e-4, 1000.0, "kg"),
-    "friction": Limits(0.0, 100.0),
+    "friction": FRICTION,
     "depth": Limits(unit="m"),
     "sideways": Limits(unit="m"),
     "yaw": Limits(unit="rad"),
@@ -144,7 +144,7 @@ class GraspSampler:
     def __post_init__(self) -> None:
         check_names(self, "shapes", SHAPES)
         check_names(self, "colours", tuple(COLOURS))
-        check_name(self, "task", TASKS)
+        check_name("task", self.task, TASKS)
         few = is_whole(self.distractors) and 0 <= self.distractors <= MAX_DISTRACTORS
         expect(few, "distractors", self.distractors, f"0 to {MAX_DISTRACTORS}, for which there is room")
         check_ranges(self, LIMITS)

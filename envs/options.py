@@ -52,6 +52,9 @@ class Limits:
         return f"{least} and {'below' if self.below else 'at most'} {self.most:g}{unit}"
 
 
+FRICTION = Limits(0.0, 100.0)  # Coulomb coefficients
+
+
 def check_numbers(options: Any, limits: Mapping[str, Limits]) -> None:
     """Refuse fields of frozen options that are no numbers within their limits; they become floats."""
     for name, allowed in limits.items():
@@ -93,9 +96,8 @@ def check_kinds(scene: Any) -> None:
         expect(_is_of(value, kind), field.name, repr(value), _kind(kind))
 
 
-def check_name(options: Any, name: str, known: tuple[str, ...]) -> None:
-    """Refuse a field of options that is none of the known names."""
-    value = getattr(options, name)
+def check_name(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """Refuse an option that is none of the known names."""
     expect(isinstance(value, str) and value in known, name, repr(value), f"one of {', '.join(known)}")
 
 

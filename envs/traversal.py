@@ -97,8 +97,8 @@ class TraversalSampler(GraphOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         least, most = self.node_range
-        check_name(self, "task", TASKS)
-        check_name(self, "goal", ("node", "sequence", "all"))
+        check_name("task", self.task, TASKS)
+        check_name("goal", self.goal, ("node", "sequence", "all"))
         widest = self.channel_width / 2.0 if self.task == "agent" else ARENA
         ball = {"ball_radius": Limits(PIXEL / 2.0, widest, "m", below=True), **DRIVEN}
         check_numbers(self, {**ball, "flood_speed": Limits(0.0, unit="m/s", above=True)})
@@ -145,7 +145,7 @@ class GraphTraversal(Family):
         if cls is not GraphTraversal:
             return super().__new__(cls)
         task = ranges.get("task", getattr(sampler, "task", "agent"))
-        expect(isinstance(task, str) and task in TASKS, "task", repr(task), f"one of {', '.join(TASKS)}")
+        check_name("task", task, TASKS)
         return super().__new__(FloodTraversal if task == "flood" else AgentTraversal)
 
     def __init__(self, sampler: TraversalSampler | None = None, **ranges: Any) -> None:
