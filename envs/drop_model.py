@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from worldmodel.envs.drop_contacts import bearings_xml, object_names, set_contacts
 from worldmodel.envs.drop_gripper import GRIPPER, gripper_xml, place_gripper, tune_gripper
 from worldmodel.envs.drop_scene import (
     COLOURS,
     DENSITY,
     LIMITS,
     MASSES,
-    RESTITUTIONS,
     SCALES,
     DropObject,
     DropScene,
     mass_of,
+    restitutions,
 )
 from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents
 from worldmodel.envs.drop_stage import (
@@ -38,8 +38,6 @@ from worldmodel.envs.drop_stage import (
 from worldmodel.envs.options import SMALLEST
 from worldmodel.envs.views import first_in_sight
 
-CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
-RIGID_RESTITUTION = 0.5  # up to which contacts are nearly rigid
 _OVERLAP = 1e-6  # m
 
 _STAGE = """
@@ -66,11 +64,6 @@ _STAGE = """
 """
 
 
-def object_names(number: int) -> tuple[str, ...]:
-    """Names of the bodies, and geoms, of so many objects."""
-    return ("object", *(f"object {i}" for i in range(2, number + 1)))
-
-
 def collision_pairs(number: int, support: str, release: str) -> list[tuple[str, str]]:
     """Pairs of a body and an object that can meet, beside objects and what supports them."""
     names = object_names(number)
@@ -83,11 +76,13 @@ def collision_pairs(number: int, support: str, release: str) -> list[tuple[str, 
 def _stage(number: int, support: str, release: str) -> str:
     names = object_names(number)
     bodies = "".join(
-        f'<body name="{name}"><freejoint/><geom name="{name}" type="sphere" size="0.1"/></body>' for name in names
+        f'<body name="{name}"><freejoint/><geom name="{name}" type="sphere" size="0.1"/>'
+        f"{bearings_xml(name, support)}</body>"
+        for name in names
     )
     # What the world's own geoms do to an object: the floor, and what it can stand on.
     sensors = "".join(
-        f'<contact name="support of {name}" body1="world" geom2="{name}" data="found force pos" reduce="netforce"/>'
+        f'<contact name="support of {name}" body1="world" body2="{name}" data="found force pos" reduce="netforce"/>'
         f'<subtreeangmom name="spin of {name}" body="{name}"/>'
         for name in names
     ) + "".join(
@@ -106,21 +101,6 @@ def _stage(number: int, support: str, release: str) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1024)
-def contact_reference(restitution: float, duration: float = CONTACT_DURATION) -> tuple[float, float]:
-    """MuJoCo ``solref`` (negative: stiffness, damping) of a bounce with the given restitution.
-
-    A mass on a damped spring that cannot pull leaves when the force ends, with a share
-    e = exp(-zeta (pi - 2 asin zeta) / sqrt(1 - zeta^2)) of its speed. The stiffness is such
-    that half an undamped period takes ``duration`` seconds.
-    """
-    grid = np.linspace(0.0, 1.0, 20_001)[1:-1]
-    left = np.exp(-grid * (np.pi - 2.0 * np.arcsin(grid)) / np.sqrt(1.0 - grid**2))
-    zeta = float(np.interp(-restitution, -left, grid))
-    omega = np.pi / duration
-    return -float(omega**2), -float(2.0 * zeta * omega)
-
-
 def build(scene: DropScene) -> mujoco.MjSpec:
     """The model of a scene; its objects come first among the joints."""
     spec = mujoco.MjSpec.from_string(_stage(len(scene.objects), scene.support, scene.release))
@@ -133,11 +113,7 @@ def build(scene: DropScene) -> mujoco.MjSpec:
         tune_gripper(spec, mass_of(scene.objects[0], scene.scale), scene.scale)
         for name in object_names(len(scene.objects)):
             spec.geom(name).conaffinity = 3
-    if scene.support == "none" or all(thing.shape != "cylinder" for thing in scene.objects):
-        # Several contacts a pair keep a cylinder from wobbling on a table. Between round things and at the edges of
-        # supports they add energy: their common normal is not the way in which the pair comes apart.
-        spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
-    _set_contacts(spec, scene)
+    set_contacts(spec, scene)
     _scale(spec, scene.scale)
     return spec
 
@@ -151,25 +127,6 @@ def _place(spec: mujoco.MjSpec, name: str, thing: DropObject) -> None:
         geom.mass = thing.mass
     else:
         geom.density = DENSITY
-
-
-def _set_contacts(spec: mujoco.MjSpec, scene: DropScene) -> None:
-    """The scene's restitution and friction between all things; the lengths in them scaled.
-
-    Nearly rigid contacts (impedance close to 1) give the set rebound to the contact point whatever
-    friction does there. Once things bounce well that adds energy to what spins, the fault of Newton's
-    restitution that Kane described; so lively contacts are springs with dashpots, which cannot.
-    """
-    lively = scene.restitution > RIGID_RESTITUTION
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if lively else mujoco.mjtCone.mjCONE_PYRAMIDAL
-    impedance = (0.1, 0.1) if lively else (0.99, 0.999)
-    solref = contact_reference(scene.restitution, CONTACT_DURATION * math.sqrt(scene.scale))
-    things = (*object_names(len(scene.objects)), "floor", *SUPPORT_GEOMS[scene.support])
-    for geom in map(spec.geom, things):
-        geom.friction = (scene.friction, 0.003 * scene.scale, 0.0005 * scene.scale)
-        geom.condim = 6
-        geom.solref = solref
-        geom.solimp = (*impedance, 0.001 * scene.scale, 0.5, 2.0)
 
 
 def _scale(spec: mujoco.MjSpec, scale: float) -> None:
@@ -199,9 +156,10 @@ def _refuse(name: str, got: Any, expected: str) -> None:
 
 
 def _check_constants(scene: DropScene) -> None:
-    least, most = RESTITUTIONS
+    least, most = restitutions([thing.shape for thing in scene.objects], scene.support)
     if not least <= scene.restitution <= most:
-        _refuse("restitution", scene.restitution, f"{least} (a critically damped floor) to {most}")
+        only = "" if most > 0.7 else "; 0.9 is for spheres and capsules on the floor"
+        _refuse("restitution", scene.restitution, f"{least} to {most}{only}")
     for name in ("gravity", "friction"):
         if not LIMITS[name].hold(getattr(scene, name)):
             _refuse(name, getattr(scene, name), str(LIMITS[name]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,6 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "cyan": (0.08, 0.68, 0.74),
 }
 DENSITY = 600.0  # kg/m^3
-RESTITUTIONS = (0.14, 0.9)  # above, the integrator adds energy
 SCALES = (0.1, 100.0)
 MASSES = (1e-6, 1e6)  # kg
 MAX_OBJECTS = 4
@@ -43,8 +43,7 @@ LIMITS = {
     "clearance": Limits(0.0, unit="m"),
     "sideways": Limits(unit="m"),
     "depth": Limits(unit="m"),
-    "gravity": Limits(0.0, 1000.0, "m/s^2"),
-    "restitution": Limits(*RESTITUTIONS),
+    "gravity": Limits(0.0, 100.0, "m/s^2"),  # above, a contact lasts long enough to sink through things
     "friction": FRICTION,
     "mass": Limits(0.0, MASSES[1], "kg"),
     "scale": Limits(*SCALES),
@@ -54,6 +53,15 @@ _FURTHER_OUT = 0.3  # m, by which further objects may stand to the sides of the 
 _GAP = 0.01  # between two objects in the picture, as a slope seen from the camera
 
 Point = tuple[float, float, float]
+
+
+def restitutions(shapes: Collection[str], support: str) -> tuple[float, float]:
+    """The least and the most restitution that there may be.
+
+    The least makes a critically damped floor. Above the most, bounces add energy: those of round things on the floor
+    through the integrator, those at edges as the normal turns while the contact lasts.
+    """
+    return 0.14, 0.9 if support == "none" and set(shapes) <= {"sphere", "capsule"} else 0.7
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,8 @@ class DropSampler:
         expect(few, "objects", self.objects, f"1 to {MAX_OBJECTS}")
         check_name("support", self.support, SUPPORTS)
         check_name("release", self.release, RELEASES)
-        check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
+        height, restitution = HEIGHTS[self.support][1], restitutions(self._kinds, self.support)
+        check_ranges(self, {**LIMITS, "support_height": Limits(*height, "m"), "restitution": Limits(*restitution)})
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
         default, _ = HEIGHTS[self.support]

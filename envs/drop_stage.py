@@ -38,11 +38,12 @@ _TABLE_HALF, _THICKNESS = (0.62, 0.42), 0.03
 _LEDGE_HALF, _LEDGE_DEPTH = (0.62, 0.4, 0.3), -0.05
 _COLOUR = "0.50 0.48 0.46 1"
 
+SCREEN = "screen"  # hides what is behind it and supports nothing
 SUPPORT_GEOMS: dict[str, tuple[str, ...]] = {
     "none": (),
     "table": ("table", "leg"),
     "ramp": ("ramp",),
-    "ledge": ("ledge", "screen"),
+    "ledge": ("ledge", SCREEN),
 }
 
 
@@ -74,7 +75,7 @@ def pictures(point: tuple[float, float, float], half: np.ndarray) -> bool:
 def support_xml(support: str) -> str:
     """MJCF of a support; :func:`place_support` gives it its height. The screen is a body: it supports nothing."""
     box = f'type="box" size="1 1 1" rgba="{_COLOUR}"'
-    xml = "".join(f'<geom name="{name}" {box}/>' for name in SUPPORT_GEOMS[support] if name != "screen")
+    xml = "".join(f'<geom name="{name}" {box}/>' for name in SUPPORT_GEOMS[support] if name != SCREEN)
     if support == "ledge":
         xml += f'<body name="screen"><geom name="screen" {box}/></body>'
     return xml

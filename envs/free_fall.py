@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from worldmodel.actions import ActionSpec
+from worldmodel.envs.drop_contacts import CONTACT_DURATION, contact_reference, object_names
 from worldmodel.envs.drop_gripper import (
     ACTION_SPEC,
     FINGERS,
@@ -25,7 +26,7 @@ from worldmodel.envs.drop_gripper import (
     gripper_command,
     gripper_memory,
 )
-from worldmodel.envs.drop_model import CONTACT_DURATION, build, check, collision_pairs, contact_reference, object_names
+from worldmodel.envs.drop_model import build, check, collision_pairs
 from worldmodel.envs.drop_scene import COLOURS, DENSITY, DropObject, DropSampler, DropScene, mass_of
 from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, half_extents
 from worldmodel.envs.family import Family, Memory, Policy, Readings, Signals

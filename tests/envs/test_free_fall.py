@@ -13,6 +13,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import worldmodel.envs  # noqa: F401  registers the ids
+from worldmodel.envs.drop_scene import restitutions
+from worldmodel.envs.drop_shapes import half_extents
 from worldmodel.envs.drop_stage import RAMP_FOOT, SUPPORTS, ramp_angle
 from worldmodel.envs.free_fall import (
     COLOURS,
@@ -134,8 +136,8 @@ def test_a_clip_does_not_depend_on_what_was_played_before():
 
 @pytest.mark.parametrize("options", [{}, MIXED])
 def test_many_at_once_do_what_one_does(options):
-    many = FreeFallVectorEnv(num_envs=3, image_size=16, restitution=(0.2, 0.9), **options)
-    one = FreeFallEnv(image_size=16, restitution=(0.2, 0.9), **options)
+    many = FreeFallVectorEnv(num_envs=3, image_size=16, restitution=(0.2, 0.7), **options)
+    one = FreeFallEnv(image_size=16, restitution=(0.2, 0.7), **options)
     seen, _ = many.reset(seed=5)
     first, _ = one.reset(seed=7)
     np.testing.assert_array_equal(seen["pixels"][2], first["pixels"])
@@ -285,23 +287,26 @@ def test_friction_decides_how_far_a_tilted_box_slides():
     assert not np.allclose(travelled[0.02], travelled[1.0], atol=0.01)
 
 
-@pytest.mark.parametrize("restitution", [0.2, 0.47, 0.6, 0.9])
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"objects": 3},
+        {"objects": 3, "mass": (0.1, 30.0)},
+        {"objects": 3, "shapes": ("sphere", "capsule")},
         {"support": "table"},
         {"support": "ramp"},
-        {"support": "ledge"},
-        {"support": "table", "objects": 4, "shapes": ("box", "sphere", "capsule")},
         {"support": "ledge", "shapes": "all"},
+        {"support": "table", "objects": 3, "shapes": "all"},
+        {"support": "table", "objects": 4, "shapes": "all", "mass": (0.1, 30.0), "friction": (0.0, 1.5)},
+        {"support": "ledge", "objects": 4, "shapes": ("rod", "cylinder"), "mass": (0.001, 1e4)},
     ],
 )
+@pytest.mark.parametrize("restitution", ["least", 0.47, 0.55, "most"])
 def test_energy_never_grows(restitution, options):
-    family = FreeFall(restitution=restitution, **options)
-    simulation = Simulation(family, 40, fps=80)
-    simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(40)])
+    least, most = restitutions(options.get("shapes", SHAPES), options.get("support", "none"))
+    family = FreeFall(restitution={"least": least, "most": most}.get(restitution, restitution), **options)
+    simulation = Simulation(family, 60, fps=80)
+    simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(60)])
     least = simulation.signals["energy"].copy()
     start = least.copy()
     for _ in range(100):
@@ -312,7 +317,7 @@ def test_energy_never_grows(restitution, options):
         assert (signals["energy"] <= start * (1 + 1e-12)).all()
         assert (signals["energy"] <= least + 2e-3 * start)[free].all()
         least = np.where(free, np.minimum(least, signals["energy"]), least)
-    assert (simulation.signals["energy"] < 0.9 * start).all()
+    assert (simulation.signals["energy"] < 0.9 * start).mean() > 0.9
 
 
 def test_energy_is_mujocos_own():
@@ -358,12 +363,44 @@ def test_a_table_catches_what_would_fall_to_the_floor():
     assert clip["success"][-1]
 
 
+def lying(shape, size, quaternion, support, **changes):
+    """A scene with an object a centimetre above the table or the floor."""
+    height = {"table": 0.3, "none": 0.0}[support] + float(half_extents(shape, size, quaternion)[2]) + 0.01
+    scene = DropScene(shape, size, "blue", (0.0, 0.0, height), quaternion, support=support, **changes)
+    return dataclasses.replace(scene, support_height=0.3 if support == "table" else 0.0)
+
+
+@pytest.mark.parametrize("support", ["none", "table"])
+@pytest.mark.parametrize("size", [(0.12, 0.14, 0.0), (0.05, 0.25, 0.0)], ids=["can", "rod"])
+@pytest.mark.parametrize("quaternion", [UPRIGHT, (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)], ids=["stands", "lies"])
+def test_a_cylinder_stands_and_lies_on_a_table_as_on_the_floor(support, size, quaternion):
+    clip = play(lying("cylinder", size, quaternion, support), 3.0, support=support)
+    assert clip["rest"][-16:, 0].mean() > 0.8 and np.abs(clip["velocity"][-16:]).max() < 0.02
+    moved = clip["position"][-1, 0] - clip["position"][0, 0]
+    assert np.abs(moved[:2]).max() < 0.002 and moved[2] == pytest.approx(-0.01, abs=0.001)
+
+
+@pytest.mark.parametrize("size", [(0.12, 0.14, 0.0), (0.05, 0.25, 0.0), (0.15, 0.04, 0.0), (0.1, 0.1, 0.0)])
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_what_bears_a_cylinder_is_inside_of_it_weighs_nothing_and_is_not_seen(size, scale):
+    scene = lying("cylinder", size, UPRIGHT, "table", scale=scale)
+    model = FreeFall(support="table").build(scene).compile()
+    bare = FreeFall().build(lying("cylinder", size, UPRIGHT, "none", scale=scale)).compile()
+    np.testing.assert_allclose(model.body("object").mass, bare.body("object").mass)
+    np.testing.assert_allclose(model.body("object").inertia, bare.body("object").inertia)
+    box, capsule = (model.geom(f"{part} of object") for part in ("ends", "side"))
+    radius, half_length, _ = scale * np.array(size)
+    assert 0.97 * radius < np.hypot(*box.size[:2]) <= radius and box.size[2] == half_length
+    assert capsule.size[0] <= radius and capsule.size[:2].sum() <= half_length * (1 + 1e-9)
+    assert not mujoco.MjvOption().geomgroup[[box.group[0], capsule.group[0]]].any()
+
+
 # The picture, and interventions.
 
 
 CHANGES = [
     {"gravity": 3.0},
-    {"restitution": 0.8},
+    {"restitution": 0.7},
     {"friction": 0.1},
     {"mass": 50.0},
     {"scale": 0.1},
@@ -471,7 +508,11 @@ def test_several_objects_are_apart_differ_in_colour_and_each_has_its_label(suppo
         ({"colour": "mauve"}, "colour: got 'mauve'"),
         ({"size": (0.0, 0.0, 0.0)}, "size: got"),
         ({"size": (-0.1, 0.0, 0.0)}, r"size: got \(-0.1, 0.0, 0.0\), expected three half sizes in metres"),
-        ({"restitution": 1.0}, "restitution: got 1.0, expected 0.14 .* to 0.9"),
+        ({"restitution": 1.0}, "restitution: got 1.0, expected 0.14 to 0.9;"),
+        (
+            {"shape": "cylinder", "size": (0.1, 0.1, 0.0), "restitution": 0.8},
+            "0.14 to 0.7; 0.9 is for spheres",
+        ),
         ({"gravity": -1.0}, "gravity: got -1.0"),
         ({"friction": -0.1}, "friction: got -0.1"),
         ({"mass": -1.0}, "mass: got -1.0, expected 1e-06 to 1e[+]06 kg"),
@@ -511,6 +552,11 @@ def test_impossible_scenes_are_refused(env, change, message):
         ),
         ({"objects": 2}, {"others": (dataclasses.replace(BELOW, mass=-1.0),)}, r"others\[0\].mass: got -1.0"),
         ({"support": "table"}, {**LOW, "support": "table", "support_height": 0.2}, "does not overlap the table"),
+        (
+            {"support": "ramp"},
+            {"support": "ramp", "restitution": 0.8},
+            "restitution: got 0.8, .* 0.14 to 0.7",
+        ),
         ({"support": "table"}, {"support": "table", "support_height": 0.9}, "support_height: got 0.9, expected 0.1 to"),
         (
             {"support": "ledge"},
