@@ -12,7 +12,13 @@ from worldmodel.envs.drop_scene import DropScene
 from worldmodel.envs.drop_stage import SCREEN, SUPPORT_GEOMS
 
 CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
-RIGID_RESTITUTION = 0.47  # up to which contacts are nearly rigid
+CALM_RESTITUTION = 0.47  # up to which things come to rest soon
+# Of contacts: cone of friction, impedance, and by how much stiffer friction is than pressure (of elliptic cones).
+_KINDS = {
+    "rigid": (mujoco.mjtCone.mjCONE_PYRAMIDAL, (0.99, 0.999), 1.0),
+    "calm": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.5, 0.5), 2.0),
+    "lively": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.1, 0.1), 1.0),
+}
 _BEARINGS = ("ends", "side")
 _BORNE, _IDLE = 4, 8  # bits of what supports meet, and of what nothing meets
 _HIDDEN = 4  # group of geoms that no picture shows
@@ -50,17 +56,17 @@ def bearings_xml(name: str, support: str) -> str:
 def set_contacts(spec: mujoco.MjSpec, scene: DropScene) -> None:
     """The scene's restitution and friction between all things; the lengths in them scaled.
 
-    Nearly rigid contacts (impedance close to 1) give the set rebound to the contact point whatever
-    friction does there. Once things bounce well that adds energy to what spins, the fault of Newton's
-    restitution that Kane described; so lively contacts are springs with dashpots, which cannot.
+    Rigid contacts (impedance close to 1) give the set rebound to the contact point whatever friction does there. Once
+    things bounce well that adds energy to what spins, the fault of Newton's restitution that Kane described, and
+    whatever they do it adds energy to what is squeezed between heavier things. So that is for one thing on the floor;
+    the others have springs with dashpots, which cannot, and the more so the softer they are.
     """
     # Several contacts of a convex pair have one normal, which is not the way in which they come apart at edges; there,
     # and between round things, they add energy.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
-    lively = scene.restitution > RIGID_RESTITUTION
-    elliptic = lively or scene.support != "none"  # what is squeezed between others gains energy in a pyramid
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC if elliptic else mujoco.mjtCone.mjCONE_PYRAMIDAL
-    impedance = (0.1, 0.1) if lively else (0.99, 0.999)
+    lively, alone = scene.restitution > CALM_RESTITUTION, scene.support == "none" and not scene.others
+    kind = "lively" if lively else "rigid" if alone else "calm"
+    spec.option.cone, impedance, spec.option.impratio = _KINDS[kind]
     solref = contact_reference(scene.restitution, CONTACT_DURATION * math.sqrt(scene.scale))
     bearings = [] if scene.support == "none" else _place_bearings(spec, scene, needed=not lively)
     things = (*object_names(len(scene.objects)), *bearings, "floor", *SUPPORT_GEOMS[scene.support])
