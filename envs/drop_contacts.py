@@ -8,16 +8,15 @@ import math
 import mujoco
 import numpy as np
 
-from worldmodel.envs.drop_scene import DropScene
+from worldmodel.envs.drop_scene import CALM_RESTITUTION, DropScene
 from worldmodel.envs.drop_stage import SCREEN, SUPPORT_GEOMS
 
 CONTACT_DURATION = 0.02  # s, how long a bounce takes at scale 1; sets the floor's stiffness
-CALM_RESTITUTION = 0.47  # up to which things come to rest soon
-# Of contacts: cone of friction, impedance, and by how much stiffer friction is than pressure (of elliptic cones).
+# Of contacts: cone of friction, and impedance.
 _KINDS = {
-    "rigid": (mujoco.mjtCone.mjCONE_PYRAMIDAL, (0.99, 0.999), 1.0),
-    "calm": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.5, 0.5), 2.0),
-    "lively": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.1, 0.1), 1.0),
+    "rigid": (mujoco.mjtCone.mjCONE_PYRAMIDAL, (0.99, 0.999)),
+    "calm": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.9, 0.9)),
+    "lively": (mujoco.mjtCone.mjCONE_ELLIPTIC, (0.1, 0.1)),
 }
 _BEARINGS = ("ends", "side")
 _BORNE, _IDLE = 4, 8  # bits of what supports meet, and of what nothing meets
@@ -56,19 +55,20 @@ def bearings_xml(name: str, support: str) -> str:
 def set_contacts(spec: mujoco.MjSpec, scene: DropScene) -> None:
     """The scene's restitution and friction between all things; the lengths in them scaled.
 
-    Rigid contacts (impedance close to 1) give the set rebound to the contact point whatever friction does there. Once
-    things bounce well that adds energy to what spins, the fault of Newton's restitution that Kane described, and
-    whatever they do it adds energy to what is squeezed between heavier things. So that is for one thing on the floor;
-    the others have springs with dashpots, which cannot, and the more so the softer they are.
+    Rigid contacts (impedance close to 1) give the set rebound to each contact point, whatever friction does there and
+    however many there are. Once things bounce well that adds energy to what spins, the fault of Newton's restitution
+    that Kane described, and whatever they do it adds energy to what is squeezed between others. So that is for one
+    thing on the floor. Softer contacts, springs with dashpots, keep energy better, and several at once are stiffer than
+    one: a box that lands flat on all corners rebounds less than is set.
     """
     # Several contacts of a convex pair have one normal, which is not the way in which they come apart at edges; there,
     # and between round things, they add energy.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MULTICCD)
     lively, alone = scene.restitution > CALM_RESTITUTION, scene.support == "none" and not scene.others
     kind = "lively" if lively else "rigid" if alone else "calm"
-    spec.option.cone, impedance, spec.option.impratio = _KINDS[kind]
+    spec.option.cone, impedance = _KINDS[kind]
     solref = contact_reference(scene.restitution, CONTACT_DURATION * math.sqrt(scene.scale))
-    bearings = [] if scene.support == "none" else _place_bearings(spec, scene, needed=not lively)
+    bearings = [] if scene.support == "none" else _place_bearings(spec, scene)
     things = (*object_names(len(scene.objects)), *bearings, "floor", *SUPPORT_GEOMS[scene.support])
     for geom in map(spec.geom, things):
         geom.friction = (scene.friction, 0.003 * scene.scale, 0.0005 * scene.scale)
@@ -77,11 +77,11 @@ def set_contacts(spec: mujoco.MjSpec, scene: DropScene) -> None:
         geom.solimp = (*impedance, 0.001 * scene.scale, 0.5, 2.0)
 
 
-def _place_bearings(spec: mujoco.MjSpec, scene: DropScene, needed: bool) -> list[str]:
+def _place_bearings(spec: mujoco.MjSpec, scene: DropScene) -> list[str]:
     """Put a box and a capsule into each cylinder and let supports bear the box's corners and the capsule's two ends.
 
     MuJoCo finds one contact between a cylinder and a box, on which it would never come to rest; on the floor, a plane,
-    it finds several. What bounces well does not rest: there, as in other shapes, they meet nothing.
+    it finds several. In other shapes they meet nothing.
 
     Returns:
         Their names.
@@ -91,7 +91,7 @@ def _place_bearings(spec: mujoco.MjSpec, scene: DropScene, needed: bool) -> list
             spec.geom(name).conaffinity |= _BORNE
     placed = []
     for name, thing in zip(object_names(len(scene.objects)), scene.objects, strict=True):
-        borne = needed and thing.shape == "cylinder"
+        borne = thing.shape == "cylinder"
         radius, half_length = thing.size[:2] if borne else (0.1, 0.1)
         corner = _INSIDE * radius / math.sqrt(2.0)
         # Of a disc, which is shorter than wide, it bears nothing: one as thick as the disc is wide would stick out.

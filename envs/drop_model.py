@@ -156,15 +156,16 @@ def _refuse(name: str, got: Any, expected: str) -> None:
 
 
 def _check_constants(scene: DropScene) -> None:
-    least, most = restitutions([thing.shape for thing in scene.objects], scene.support)
-    if not least <= scene.restitution <= most:
-        only = "" if most > 0.7 else "; 0.9 is for spheres and capsules on the floor"
-        _refuse("restitution", scene.restitution, f"{least} to {most}{only}")
     for name in ("gravity", "friction"):
         if not LIMITS[name].hold(getattr(scene, name)):
             _refuse(name, getattr(scene, name), str(LIMITS[name]))
     if not SCALES[0] <= scene.scale <= SCALES[1]:
         _refuse("scale", scene.scale, f"{SCALES[0]:g} to {SCALES[1]:g}")
+    number = len(scene.objects)
+    least, most = restitutions(number, scene.support, scene.scale)
+    if not least <= scene.restitution <= most:
+        stage = f"{number} object{'s' if number > 1 else ''}, support {scene.support!r} and scale {scene.scale:g}"
+        _refuse("restitution", scene.restitution, f"{least} to {most} with {stage}")
     least, most = HEIGHTS[scene.support][1]
     if not least <= scene.support_height <= most:
         _refuse("support_height", scene.support_height, f"{least:g} to {most:g} m with support {scene.support!r}")

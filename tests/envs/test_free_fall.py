@@ -299,24 +299,27 @@ def test_friction_decides_how_far_a_tilted_box_slides():
         {"support": "table", "objects": 3, "shapes": "all"},
         {"support": "table", "objects": 4, "shapes": "all", "mass": (0.1, 30.0), "friction": (0.0, 1.5)},
         {"support": "ledge", "objects": 4, "shapes": ("rod", "cylinder"), "mass": (0.001, 1e4)},
+        {"support": "ramp", "scale": 0.25, "shapes": "all"},
+        {"objects": 4, "scale": 0.25, "shapes": "all"},
     ],
 )
 @pytest.mark.parametrize("restitution", ["least", 0.47, 0.55, "most"])
 def test_energy_never_grows(restitution, options):
-    least, most = restitutions(options.get("shapes", SHAPES), options.get("support", "none"))
+    usual = {"objects": 1, "support": "none", "scale": 1.0}
+    least, most = restitutions(*(options.get(name, usual[name]) for name in usual))
     family = FreeFall(restitution={"least": least, "most": most}.get(restitution, restitution), **options)
     simulation = Simulation(family, 60, fps=80)
     simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(60)])
-    least = simulation.signals["energy"].copy()
-    start = least.copy()
+    start = simulation.signals["energy"].copy()
+    lowest = start.copy()
     for _ in range(100):
         simulation.step()
         signals = simulation.signals
         # A contact stores energy and gives it back, so only what is free of contacts can be compared.
         free = ~(signals["contacts"] | signals["collisions"]).any(axis=1)
         assert (signals["energy"] <= start * (1 + 1e-12)).all()
-        assert (signals["energy"] <= least + 5e-3 * start)[free].all()
-        least = np.where(free, np.minimum(least, signals["energy"]), least)
+        assert (signals["energy"] <= lowest + 1e-2 * start)[free].all()
+        lowest = np.where(free, np.minimum(lowest, signals["energy"]), lowest)
     assert (simulation.signals["energy"] < 0.9 * start).mean() > 0.9
 
 
@@ -370,11 +373,12 @@ def lying(shape, size, quaternion, support, **changes):
     return dataclasses.replace(scene, support_height=0.3 if support == "table" else 0.0)
 
 
+@pytest.mark.parametrize("restitution", [0.3, 0.47, 0.6])
 @pytest.mark.parametrize("support", ["none", "table"])
 @pytest.mark.parametrize("size", [(0.12, 0.14, 0.0), (0.05, 0.25, 0.0)], ids=["can", "rod"])
 @pytest.mark.parametrize("quaternion", [UPRIGHT, (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)], ids=["stands", "lies"])
-def test_a_cylinder_stands_and_lies_on_a_table_as_on_the_floor(support, size, quaternion):
-    clip = play(lying("cylinder", size, quaternion, support), 3.0, support=support)
+def test_a_cylinder_stands_and_lies_on_a_table_as_on_the_floor(restitution, support, size, quaternion):
+    clip = play(lying("cylinder", size, quaternion, support, restitution=restitution), 3.0, support=support)
     assert clip["rest"][-16:, 0].mean() > 0.8 and np.abs(clip["velocity"][-16:]).max() < 0.02
     moved = clip["position"][-1, 0] - clip["position"][0, 0]
     assert np.abs(moved[:2]).max() < 0.005 and moved[2] == pytest.approx(-0.01, abs=0.001)
@@ -508,11 +512,8 @@ def test_several_objects_are_apart_differ_in_colour_and_each_has_its_label(suppo
         ({"colour": "mauve"}, "colour: got 'mauve'"),
         ({"size": (0.0, 0.0, 0.0)}, "size: got"),
         ({"size": (-0.1, 0.0, 0.0)}, r"size: got \(-0.1, 0.0, 0.0\), expected three half sizes in metres"),
-        ({"restitution": 1.0}, "restitution: got 1.0, expected 0.14 to 0.9;"),
-        (
-            {"shape": "cylinder", "size": (0.1, 0.1, 0.0), "restitution": 0.8},
-            "0.14 to 0.7; 0.9 is for spheres",
-        ),
+        ({"restitution": 1.0}, "restitution: got 1.0, expected 0.14 to 0.9 with 1 object, support"),
+        ({"scale": 0.2, "restitution": 0.5}, "restitution: got 0.5, expected 0.14 to 0.47 with .* scale 0.2"),
         ({"gravity": -1.0}, "gravity: got -1.0"),
         ({"friction": -0.1}, "friction: got -0.1"),
         ({"mass": -1.0}, "mass: got -1.0, expected 1e-06 to 1e[+]06 kg"),
@@ -554,8 +555,8 @@ def test_impossible_scenes_are_refused(env, change, message):
         ({"support": "table"}, {**LOW, "support": "table", "support_height": 0.2}, "does not overlap the table"),
         (
             {"support": "ramp"},
-            {"support": "ramp", "restitution": 0.8},
-            "restitution: got 0.8, .* 0.14 to 0.7",
+            {"support": "ramp", "restitution": 0.9, "support_height": 0.3},
+            "restitution: got 0.9, expected 0.14 to 0.8 with 1 object, support .ramp.",
         ),
         ({"support": "table"}, {"support": "table", "support_height": 0.9}, "support_height: got 0.9, expected 0.1 to"),
         (
