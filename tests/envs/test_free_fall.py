@@ -303,13 +303,13 @@ def test_friction_decides_how_far_a_tilted_box_slides():
         {"objects": 4, "scale": 0.25, "shapes": "all"},
     ],
 )
-@pytest.mark.parametrize("restitution", ["least", 0.47, 0.55, "most"])
+@pytest.mark.parametrize("restitution", ["least", 0.47, "most"])
 def test_energy_never_grows(restitution, options):
     usual = {"objects": 1, "support": "none", "scale": 1.0}
     least, most = restitutions(*(options.get(name, usual[name]) for name in usual))
     family = FreeFall(restitution={"least": least, "most": most}.get(restitution, restitution), **options)
-    simulation = Simulation(family, 60, fps=80)
-    simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(60)])
+    simulation = Simulation(family, 40, fps=80)
+    simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(40)])
     start = simulation.signals["energy"].copy()
     lowest = start.copy()
     for _ in range(100):
