@@ -13,8 +13,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import worldmodel.envs  # noqa: F401  registers the ids
-from worldmodel.envs.drop_scene import restitutions
-from worldmodel.envs.drop_shapes import half_extents
 from worldmodel.envs.drop_stage import RAMP_FOOT, SUPPORTS, ramp_angle
 from worldmodel.envs.free_fall import (
     COLOURS,
@@ -136,8 +134,8 @@ def test_a_clip_does_not_depend_on_what_was_played_before():
 
 @pytest.mark.parametrize("options", [{}, MIXED])
 def test_many_at_once_do_what_one_does(options):
-    many = FreeFallVectorEnv(num_envs=3, image_size=16, restitution=(0.2, 0.7), **options)
-    one = FreeFallEnv(image_size=16, restitution=(0.2, 0.7), **options)
+    many = FreeFallVectorEnv(num_envs=3, image_size=16, restitution=(0.2, 0.8), **options)
+    one = FreeFallEnv(image_size=16, restitution=(0.2, 0.8), **options)
     seen, _ = many.reset(seed=5)
     first, _ = one.reset(seed=7)
     np.testing.assert_array_equal(seen["pixels"][2], first["pixels"])
@@ -287,42 +285,6 @@ def test_friction_decides_how_far_a_tilted_box_slides():
     assert not np.allclose(travelled[0.02], travelled[1.0], atol=0.01)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"objects": 3, "mass": (0.1, 30.0)},
-        {"objects": 3, "shapes": ("sphere", "capsule")},
-        {"support": "table"},
-        {"support": "ramp"},
-        {"support": "ledge", "shapes": "all"},
-        {"support": "table", "objects": 3, "shapes": "all"},
-        {"support": "table", "objects": 4, "shapes": "all", "mass": (0.1, 30.0), "friction": (0.0, 1.5)},
-        {"support": "ledge", "objects": 4, "shapes": ("rod", "cylinder"), "mass": (0.001, 1e4)},
-        {"support": "ramp", "scale": 0.25, "shapes": "all"},
-        {"objects": 4, "scale": 0.25, "shapes": "all"},
-    ],
-)
-@pytest.mark.parametrize("restitution", ["least", 0.47, "most"])
-def test_energy_never_grows(restitution, options):
-    usual = {"objects": 1, "support": "none", "scale": 1.0}
-    least, most = restitutions(*(options.get(name, usual[name]) for name in usual))
-    family = FreeFall(restitution={"least": least, "most": most}.get(restitution, restitution), **options)
-    simulation = Simulation(family, 40, fps=80)
-    simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(40)])
-    start = simulation.signals["energy"].copy()
-    lowest = start.copy()
-    for _ in range(100):
-        simulation.step()
-        signals = simulation.signals
-        # A contact stores energy and gives it back, so only what is free of contacts can be compared.
-        free = ~(signals["contacts"] | signals["collisions"]).any(axis=1)
-        assert (signals["energy"] <= start * (1 + 1e-12)).all()
-        assert (signals["energy"] <= lowest + 1e-2 * start)[free].all()
-        lowest = np.where(free, np.minimum(lowest, signals["energy"]), lowest)
-    assert (simulation.signals["energy"] < 0.9 * start).mean() > 0.9
-
-
 def test_energy_is_mujocos_own():
     env = env_of(objects=3)
     clip = env.record(seed=3)
@@ -366,45 +328,12 @@ def test_a_table_catches_what_would_fall_to_the_floor():
     assert clip["success"][-1]
 
 
-def lying(shape, size, quaternion, support, **changes):
-    """A scene with an object a centimetre above the table or the floor."""
-    height = {"table": 0.3, "none": 0.0}[support] + float(half_extents(shape, size, quaternion)[2]) + 0.01
-    scene = DropScene(shape, size, "blue", (0.0, 0.0, height), quaternion, support=support, **changes)
-    return dataclasses.replace(scene, support_height=0.3 if support == "table" else 0.0)
-
-
-@pytest.mark.parametrize("restitution", [0.3, 0.47, 0.6])
-@pytest.mark.parametrize("support", ["none", "table"])
-@pytest.mark.parametrize("size", [(0.12, 0.14, 0.0), (0.05, 0.25, 0.0)], ids=["can", "rod"])
-@pytest.mark.parametrize("quaternion", [UPRIGHT, (math.sqrt(0.5), 0.0, math.sqrt(0.5), 0.0)], ids=["stands", "lies"])
-def test_a_cylinder_stands_and_lies_on_a_table_as_on_the_floor(restitution, support, size, quaternion):
-    clip = play(lying("cylinder", size, quaternion, support, restitution=restitution), 3.0, support=support)
-    assert clip["rest"][-16:, 0].mean() > 0.8 and np.abs(clip["velocity"][-16:]).max() < 0.02
-    moved = clip["position"][-1, 0] - clip["position"][0, 0]
-    assert np.abs(moved[:2]).max() < 0.005 and moved[2] == pytest.approx(-0.01, abs=0.001)
-
-
-@pytest.mark.parametrize("size", [(0.12, 0.14, 0.0), (0.05, 0.25, 0.0), (0.15, 0.04, 0.0), (0.1, 0.1, 0.0)])
-@pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_what_bears_a_cylinder_is_inside_of_it_weighs_nothing_and_is_not_seen(size, scale):
-    scene = lying("cylinder", size, UPRIGHT, "table", scale=scale)
-    model = FreeFall(support="table").build(scene).compile()
-    bare = FreeFall().build(lying("cylinder", size, UPRIGHT, "none", scale=scale)).compile()
-    np.testing.assert_allclose(model.body("object").mass, bare.body("object").mass)
-    np.testing.assert_allclose(model.body("object").inertia, bare.body("object").inertia)
-    box, capsule = (model.geom(f"{part} of object") for part in ("ends", "side"))
-    radius, half_length, _ = scale * np.array(size)
-    assert 0.97 * radius < np.hypot(*box.size[:2]) <= radius and box.size[2] == half_length
-    assert capsule.size[0] <= radius and capsule.size[:2].sum() <= half_length * (1 + 1e-9)
-    assert not mujoco.MjvOption().geomgroup[[box.group[0], capsule.group[0]]].any()
-
-
 # The picture, and interventions.
 
 
 CHANGES = [
     {"gravity": 3.0},
-    {"restitution": 0.7},
+    {"restitution": 0.8},
     {"friction": 0.1},
     {"mass": 50.0},
     {"scale": 0.1},
