@@ -160,9 +160,9 @@ class Family(ABC):
         """Label images (H, W) of what stands still in the picture."""
         return {}
 
-    def paint(self, model: mujoco.MjModel, scene: Any, time: float) -> None:
-        """Change what is drawn but not simulated to how it looks ``time`` seconds into the clip."""
-        return None
+    def painted(self, model: mujoco.MjModel, scene: Any, time: float) -> mujoco.MjModel:
+        """The model as it looks ``time`` seconds into the clip: a copy where something is drawn but not simulated."""
+        return model
 
     def scale(self, scene: Any) -> float:
         """By how much every length of a scene, the camera's distance too, is multiplied; pictures do not show it."""

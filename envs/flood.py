@@ -5,6 +5,7 @@ It is Veo 3's graph traversal task (arXiv 2509.20328). Nothing acts, and the wat
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from typing import Any
 
@@ -102,20 +103,21 @@ class FloodTraversal(GraphTraversal):
             **{name: [float(each) for each in value] for name, value in times.items()},
         }
 
-    def paint(self, model: mujoco.MjModel, scene: FloodScene, time: float) -> None:
+    def painted(self, model: mujoco.MjModel, scene: FloodScene, time: float) -> mujoco.MjModel:
         """The water as it stands ``time`` seconds after it left the start."""
-        graph = scene.graph
+        painted, graph = copy.copy(model), scene.graph
         limits = front_limits(graph, scene.start)
         radii, lengths = fronts(np.array(scene.flood_speed * time), *limits, np.array(scene.node_radius))
         for k in np.nonzero(radii > 0.0)[0]:
-            disc = model.geom(f"water disc {k}")
+            disc = painted.geom(f"water disc {k}")
             disc.pos[2], disc.size[0] = _SURFACE, radii[k]
         for k, side in zip(*np.nonzero(lengths > 0.0), strict=True):
-            bar = model.geom(f"water end {k} {side}")
+            bar = painted.geom(f"water end {k} {side}")
             share = lengths[k, side] / graph.lengths[k]
             source, end = graph.segments[k, side], graph.segments[k, 1 - side]
             bar.pos[:] = (*(source + share / 2.0 * (end - source) - graph.centres[scene.start]), _SURFACE)
             bar.size[0] = lengths[k, side] / 2.0
+        return painted
 
     def task(self, scene: FloodScene) -> str:
         """Veo 3's prompt."""

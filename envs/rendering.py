@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import mujoco
@@ -16,18 +17,20 @@ MAX_GEOMS = 4000
 class Eye:
     """Renders a simulation's scenes from their family's camera.
 
-    A GL context with the meshes in it costs as much to make as a clip to render, so there is
-    one, bound to a model of its own into which the numbers of the scene in view are copied.
+    A GL context with the meshes in it costs as much to make as a clip to render, so there is one,
+    whatever model is in view: that decides what is drawn where, the context what a mesh looks like.
     Scaled scenes are drawn at scale 1, with every length divided by ``Family.scale``: that keeps
     each pixel, and the context, which holds the sizes of planes and the reach of shadows.
     """
 
     def __init__(self, simulation: Simulation, height: int, width: int) -> None:
         self._simulation = simulation
-        self._camera = simulation.family.camera
         self._size = (height, width)
-        self._model = simulation.batch.get_model(0)
+        self._model = simulation.models[0]
         self._data = mujoco.MjData(self._model)
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = self._model.camera(simulation.family.camera).id
         self._options = mujoco.MjvOption()
         self._scale = 1.0
         self._renderer: Any = None  # made at the first look, at scale 1
@@ -35,19 +38,21 @@ class Eye:
     def look(self, index: int) -> None:
         """Turn to simulation ``index`` as it is now."""
         simulation = self._simulation
-        simulation.batch.get_model(index, self._model)
-        simulation.batch.get_data(index, self._data)
-        simulation.family.paint(self._model, simulation.scenes[index], float(self._data.time))
-        self._scale = simulation.family.scale(simulation.scenes[index])
+        scene, family = simulation.scenes[index], simulation.family
+        mujoco.mj_setState(self._model, self._data, simulation.batch.state[index], mujoco.mjtState.mjSTATE_INTEGRATION)
+        self._model = family.painted(simulation.models[index], scene, self._data.time)
+        self._scale = family.scale(scene)
         if self._scale != 1.0:
+            self._model = copy.copy(self._model)
             _shrink(self._model, self._data, self._scale)
-        mujoco.mj_forward(self._model, self._data)
+        for place in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight):
+            place(self._model, self._data)
         if self._renderer is None:
             self._make_context()
 
     def colour(self) -> np.ndarray:
         """Image (H, W, 3) uint8."""
-        self._renderer.update_scene(self._data, self._camera, self._options)
+        self._update_scene()
         return self._renderer.render()
 
     def segmentation(self) -> np.ndarray:
@@ -74,7 +79,7 @@ class Eye:
 
     def camera(self) -> Camera:
         """The pinhole camera of these pictures."""
-        camera = camera_of(self._model, self._data, self._camera, *self._size)
+        camera = camera_of(self._model, self._data, self._simulation.family.camera, *self._size)
         camera.world_to_camera[:3, 3] *= self._scale
         return camera
 
@@ -84,13 +89,19 @@ class Eye:
             self._renderer.close()
 
     def _make_context(self) -> None:
-        height, width = self._size
+        model, (height, width) = copy.copy(self._model), self._size
         # Otherwise a picture may be no larger than 640 x 480.
-        self._model.vis.global_.offheight, self._model.vis.global_.offwidth = height, width
-        self._renderer = mujoco.Renderer(self._model, height, width, MAX_GEOMS)
+        model.vis.global_.offheight, model.vis.global_.offwidth = height, width
+        self._renderer = mujoco.Renderer(model, height, width, MAX_GEOMS)
+
+    def _update_scene(self) -> None:
+        """As the renderer does, but for the model in view instead of the one that its context was made from."""
+        everything, scene = mujoco.mjtCatBit.mjCAT_ALL, self._renderer.scene
+        mujoco.mjv_updateScene(self._model, self._data, self._options, None, self._camera, everything, scene)
 
     def _without_shadows(self) -> np.ndarray:
-        self._renderer.update_scene(self._data, self._camera, self._options)
+        self._renderer.model.stat.extent = self._model.stat.extent  # by which the renderer turns depth into metres
+        self._update_scene()
         shadow = mujoco.mjtRndFlag.mjRND_SHADOW
         self._renderer.scene.flags[shadow] = 0
         try:

@@ -58,6 +58,7 @@ class Simulation:
 
     Attributes:
         scenes: the scene of each simulation, None before its first reset.
+        models: the model of each simulation.
         frame: (num,) frames since the reset.
         signals: name to (num, ...), of the current frames.
         observation: name to (num, ...), of the current frames.
@@ -70,7 +71,7 @@ class Simulation:
         self.timestep = 1.0 / (fps * self.substeps)
         model = self.compile(family.sampler(np.random.default_rng(0)))
         self.batch = Batch(model, num, threads)
-        self._models = [model] * num
+        self.models = [model] * num
         self._columns = {
             model.sensor(i).name: slice(int(model.sensor_adr[i]), int(model.sensor_adr[i] + model.sensor_dim[i]))
             for i in range(model.nsensor)
@@ -105,8 +106,8 @@ class Simulation:
         ids = self._rows(ids)
         models = self._compile_all(scenes)  # refuses a scene before anything is changed
         for index, scene, model in zip(ids, scenes, models, strict=True):
-            self.scenes[index], self._models[index] = scene, model
-        self.batch.set_models(self._models)
+            self.scenes[index], self.models[index] = scene, model
+        self.batch.set_models(self.models)
         self.batch.reset(ids.astype(np.int32), keyframe=0 if models[0].nkey else -1)
         self.frame[ids] = 0
         _assign(self._memory, ids, self.num, _stack([self.family.memory(scene) for scene in scenes]))
@@ -140,14 +141,14 @@ class Simulation:
         tables = (self._memory, self.signals, self.observation)
         memory, signals, observation = ({name: each[index].copy() for name, each in table.items()} for table in tables)
         state, frame = self.batch.state[index].copy(), int(self.frame[index])
-        return Snapshot(self.scenes[index], self._models[index], state, frame, memory, signals, observation)
+        return Snapshot(self.scenes[index], self.models[index], state, frame, memory, signals, observation)
 
     def load(self, snapshots: Sequence[Snapshot], ids: np.ndarray | None = None) -> None:
         """Go on from snapshots of this family in the simulations ``ids`` (all if None), bit for bit."""
         ids = self._rows(ids)
         for index, each in zip(ids, snapshots, strict=True):
-            self.scenes[index], self._models[index] = each.scene, each.model
-        self.batch.set_models(self._models)
+            self.scenes[index], self.models[index] = each.scene, each.model
+        self.batch.set_models(self.models)
         self.batch.state[ids] = [each.state for each in snapshots]
         self.batch.forward(ids.astype(np.int32))
         self.frame[ids] = [each.frame for each in snapshots]
