@@ -29,7 +29,7 @@ demo: setup
 	$(VENV)/bin/worldmodel demo
 
 test: lint
-	$(VENV)/bin/python -m pytest -q -n auto --dist loadfile
+	$(VENV)/bin/python -m pytest -q -n auto --dist loadgroup --no-loadscope-reorder
 
 # mypy knows no folder mapping, so it gets the packages laid out as they are imported.
 lint: setup

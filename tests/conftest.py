@@ -1,4 +1,4 @@
-"""Settings that must hold before numpy, torch and MuJoCo are imported, and the ``gpu`` marker."""
+"""Settings that must hold before numpy, torch and MuJoCo are imported, the ``gpu`` marker, and who runs what when."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ os.environ["OMP_NUM_THREADS"] = (
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU; keep a file's tests in one process, but for notebooks, which take longest and go first."""
+    items.sort(key=lambda item: item.path.stem != "test_notebooks")
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     wanted = [item for item in items if "gpu" in item.keywords]
     if wanted and not _has_gpu():
         for item in wanted:

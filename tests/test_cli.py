@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from worldmodel.cli import main
+
 
 def run(*arguments, before=""):
     code = f"import sys\nsys.argv = {['worldmodel', *arguments]!r}\n{before}\nfrom worldmodel.cli import main\nmain()"
@@ -57,6 +59,9 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on():
         (["--start", "nowhere"], "start: got 'nowhere', expected tiny, tiny-128, an existing pipeline folder"),
     ],
 )
-def test_train_refuses_options_that_it_would_not_heed(tmp_path, options, message):
-    done = run("train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), *options)
-    assert done.returncode != 0 and message in done.stderr and "Traceback" not in done.stderr
+def test_train_refuses_options_that_it_would_not_heed(tmp_path, monkeypatch, options, message):
+    paths = ["--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["worldmodel", "train", *paths, *options])
+    with pytest.raises(SystemExit) as ended:  # of which Python prints the words, and nothing else
+        main()
+    assert message in ended.value.code
