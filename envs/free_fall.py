@@ -159,8 +159,9 @@ class FreeFall(Family):
         force = np.stack([readings.before(f"support of {name}")[:, :, 3] for name in self._names], axis=2)
         touched = force > 0.0  # (n, substeps, N)
         self._keep_times(readings, memory, touched)
-        speed, rolling = self._motion(readings, memory)
-        supported = np.stack([readings[f"support of {name}"][:, 3] > 0.0 for name in self._names], axis=1)
+        supports = self._supports(readings)
+        speed, rolling = self._motion(readings, memory, supports)
+        supported = supports[:, :, 3] > 0.0
         rest = supported & (speed < memory["rest_speed"][:, None])
         contacts = np.logical_or.reduce(touched, axis=1)
         return {
@@ -232,7 +233,18 @@ class FreeFall(Family):
             new = ~memory["held"] & np.isinf(memory["release_time"])
             memory["release_time"] = np.where(new, times[:, 0] - readings.timestep, memory["release_time"])
 
-    def _motion(self, readings: Readings, memory: Memory) -> tuple[np.ndarray, np.ndarray]:
+    def _supports(self, readings: Readings) -> np.ndarray:
+        """What floor and support do to each object at the frame (n, N, 7): touches, force in N, and its place in m.
+
+        A ball that lies still presses in every other physics step, so where nothing presses the step before speaks.
+        """
+        supports = []
+        for name in self._names:
+            now, steps = readings[f"support of {name}"], readings.before(f"support of {name}")
+            supports.append(np.where(now[:, 3:4] > 0.0, now, steps[:, -1]) if steps.shape[1] else now)
+        return np.stack(supports, axis=1)
+
+    def _motion(self, readings: Readings, memory: Memory, supports: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each object (n, N): the speed in m/s with all its kinetic energy in it, and whether its contact stands."""
         speeds, rolling = [], []
         for index, name in enumerate(self._names):
@@ -240,7 +252,7 @@ class FreeFall(Family):
             momentum = readings[f"spin of {name}"]  # N m s, about the centre of mass
             squared = (velocity**2).sum(axis=1)
             speeds.append(np.sqrt(squared + np.maximum((spin * momentum).sum(axis=1), 0.0) / memory["mass"][:, index]))
-            arm = readings[f"support of {name}"][:, 4:] - readings[f"position of {name}"]
+            arm = supports[:, index, 4:] - readings[f"position of {name}"]
             slip = np.linalg.norm(velocity + np.cross(spin, arm), axis=1)
             rolling.append(slip < ROLLING * np.sqrt(squared))
         return np.stack(speeds, axis=1), np.stack(rolling, axis=1)

@@ -285,6 +285,19 @@ def test_friction_decides_how_far_a_tilted_box_slides():
     assert not np.allclose(travelled[0.02], travelled[1.0], atol=0.01)
 
 
+@pytest.mark.parametrize("shape", ["sphere", "box", "capsule", "cylinder"])
+def test_what_has_come_to_rest_stays_at_rest(shape):
+    """Though of the physics steps it presses in every other one only."""
+    simulation = Simulation(FreeFall(shapes=(shape,)), 64, fps=16.0)
+    simulation.reset([simulation.family.sampler(np.random.default_rng(seed)) for seed in range(64)])
+    rest = []
+    for _ in range(48):
+        simulation.step()
+        rest.append(simulation.signals["rest"][:, 0])
+    before, after = rest[-16], np.array(rest[-15:])
+    assert before.mean() > 0.25 and after[:, before].mean() > 0.995
+
+
 def test_energy_is_mujocos_own():
     env = env_of(objects=3)
     clip = env.record(seed=3)
