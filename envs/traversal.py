@@ -227,6 +227,35 @@ def locate(points: np.ndarray, centres: np.ndarray, node_radius: Any, channels: 
     return np.where(in_disc.any(axis=-2), in_disc.argmax(axis=-2), channel)
 
 
+def stays(
+    points: np.ndarray,
+    place: np.ndarray,
+    centres: np.ndarray,
+    node_radius: np.ndarray,
+    channels: np.ndarray,
+    ends: np.ndarray,
+) -> np.ndarray:
+    """Whether all T points (n, T, 2) lie in one place (n,), as :func:`locate` would find it.
+
+    A point within a channel and outside of the discs at its ends is in no other place, as channels of a graph that can
+    be laid out overlap within discs only. ``centres`` (n, N, 2), ``node_radius`` (n,), ``channels`` (n, 2, 3, M) and
+    their ``ends`` (n, M, 2).
+    """
+    x, y = points[..., 0], points[..., 1]
+    rows, count = np.arange(len(points)), centres.shape[1]
+    in_node, channel = place < count, np.maximum(place - count, 0)
+
+    def in_disc(node: np.ndarray) -> np.ndarray:
+        centre = centres[rows, node]
+        return (x - centre[:, :1]) ** 2 + (y - centre[:, 1:]) ** 2 <= node_radius[:, None] ** 2
+
+    one, other = ends[rows, channel].T
+    axes = channels[rows, :, :, channel]
+    sides = (np.abs(axes[:, k, :1] * x + axes[:, k, 1:2] * y - axes[:, k, 2:]) <= 1.0 for k in (0, 1))
+    in_channel = np.logical_and(*sides) & ~in_disc(one) & ~in_disc(other)
+    return (place != NOWHERE) & np.where(in_node[:, None], in_disc(np.where(in_node, place, 0)), in_channel).all(axis=1)
+
+
 def _along(axis: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     of_x, of_y, less = (axis[..., number, :, None] for number in range(3))
     return of_x * x + of_y * y - less

@@ -14,7 +14,7 @@ from worldmodel.envs.family import Memory, Policy, Readings, Signals
 from worldmodel.envs.graphs import channel_walls, route_length, shortest_route
 from worldmodel.envs.options import expect
 from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
-from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, channel_axes, locate
+from worldmodel.envs.traversal import GOALS, WATER, GraphTraversal, VisitScene, channel_axes, locate, stays
 from worldmodel.geometry import WALL, lines_of, nearest_on_lines
 
 _FAR = 1000.0  # m, where nodes and channels are that do not exist
@@ -119,7 +119,7 @@ class AgentTraversal(GraphTraversal):
         goals[: len(scene.goals)] = scene.goals
         distances = np.zeros((nodes, nodes))
         distances[:count, :count] = graph.distances
-        return {
+        values = {
             **ball.motion_memory(
                 graph.centres[scene.start], channel_walls(graph), WALL, scene.ball_radius, self.sampler.max_walls
             ),
@@ -136,7 +136,10 @@ class AgentTraversal(GraphTraversal):
             "ordered": scene.ordered,
             "goals_reached": 0,
             "visit_time": visit_time,
+            "place": scene.start,
         }
+        row = {name: np.asarray(value)[None] for name, value in values.items()}
+        return {**values, "from_nodes": _from_nodes(row, np.arange(1))[0]}
 
     def command(self, actions: np.ndarray, memory: Memory, substeps: int) -> dict[str, np.ndarray]:
         """Velocities for both joints."""
@@ -145,12 +148,14 @@ class AgentTraversal(GraphTraversal):
     def measure(self, readings: Readings, memory: Memory) -> Signals:
         """Where the ball has been since the frame before, and what it touched."""
         positions, times = ball.track(readings, memory)
-        radius = memory["node_radius"][:, None, None]
-        places = locate(positions, memory["centres"], radius, memory["channels"])
+        places = _places(positions, memory)
         moves = Moves.within(places)
         arrived = arrivals(places, moves, memory["visit_time"])
         memory["visit_time"] = first_visits(arrived, times, memory["visit_time"])
         memory["goals_reached"] = _count_goals(arrived, memory)
+        if len(arrived):
+            memory["from_nodes"] = memory["from_nodes"].copy()
+            memory["from_nodes"][arrived.row] = _from_nodes(memory, arrived.row)
         here = places[:, -1]
         return {
             "node": np.where(here < self.max_nodes, here, NOWHERE),
@@ -223,24 +228,35 @@ def _count_goals(arrived: Moves, memory: Memory) -> np.ndarray:
     return np.where(memory["ordered"], reached, (seen & (memory["goals"] >= 0)).sum(axis=1))
 
 
+def _places(positions: np.ndarray, memory: Memory) -> np.ndarray:
+    """Places (n, T) of positions (n, T, 2); most balls stay where they were at the frame before."""
+    centres, radius, channels, ends = (memory[name] for name in ("centres", "node_radius", "channels", "ends"))
+    gone = np.nonzero(~stays(positions, memory["place"], centres, radius, channels, ends))[0]
+    places = np.repeat(memory["place"][:, None], positions.shape[1], axis=1)
+    places[gone] = locate(positions[gone], centres[gone], radius[gone, None, None], channels[gone])
+    memory["place"] = places[:, -1].copy()
+    return places
+
+
 def _way_to_goal(points: np.ndarray, memory: Memory) -> np.ndarray:
     """Ways (n,) in metres from the nearest points on the channels' centre lines."""
-    from_nodes = _from_nodes(memory)
     aside, share = nearest_on_lines(points, memory["lines"])
     rows, edge = np.arange(len(points)), aside.argmin(axis=1)
     ends, length = memory["ends"][rows, edge], memory["lengths"][rows, edge]
     along = share[rows, edge] * length
-    ways = np.stack([along, length - along], axis=1) + from_nodes[rows[:, None], ends]
+    ways = np.stack([along, length - along], axis=1) + memory["from_nodes"][rows[:, None], ends]
     return np.where(memory["goals_reached"] < memory["goal_count"], ways.min(axis=1), 0.0)
 
 
-def _from_nodes(memory: Memory) -> np.ndarray:
-    """Ways (n, N) in metres from the nodes to the next goal, or to the nearest one left where the order is free."""
-    index, goals = np.arange(memory["goals"].shape[1]), np.maximum(memory["goals"], 0)
-    left = (index < memory["goal_count"][:, None]) & np.where(
-        memory["ordered"][:, None],
-        index == memory["goals_reached"][:, None],
-        np.isinf(np.take_along_axis(memory["visit_time"], goals, axis=1)),
+def _from_nodes(memory: Memory, rows: np.ndarray) -> np.ndarray:
+    """Ways (K, N) in metres from the nodes of K rows to the next goal, or to the nearest one left in free order."""
+    names = ("goals", "goal_count", "ordered", "goals_reached", "visit_time", "distances")
+    goals, count, ordered, reached, visit_time, distances = (memory[name][rows] for name in names)
+    index, goals = np.arange(goals.shape[1]), np.maximum(goals, 0)
+    left = (index < count[:, None]) & np.where(
+        ordered[:, None],
+        index == reached[:, None],
+        np.isinf(np.take_along_axis(visit_time, goals, axis=1)),
     )
-    to_goals = memory["distances"][np.arange(len(goals))[:, None], goals]  # (n, G, N)
+    to_goals = distances[np.arange(len(goals))[:, None], goals]  # (K, G, N)
     return np.where(left[..., None], to_goals, np.inf).min(axis=1)

@@ -5,7 +5,7 @@ import pytest
 
 from worldmodel.envs.graph_drawing import GraphOptions, draw_graph
 from worldmodel.envs.places import NOWHERE, Moves, arrivals, first_visits, legal_moves
-from worldmodel.envs.traversal import channel_axes, locate
+from worldmodel.envs.traversal import channel_axes, locate, stays
 from worldmodel.geometry import distance_to_segments
 
 PLACES, SEQUENCES, LENGTH = 5, 40, 12
@@ -62,3 +62,21 @@ def test_a_point_is_in_the_disc_or_else_the_channel_that_is_near_enough(kind):
         channels = channel_axes(graph.segments, graph.channel_width)
         np.testing.assert_array_equal(locate(points, graph.centres, graph.node_radius, channels), expected)
         assert set(np.unique(expected)) == set(range(-1, len(graph.nodes) + len(graph.edges)))
+
+
+@pytest.mark.parametrize("kind", ["tree", "graph"])
+@pytest.mark.parametrize("channel_width", [0.03, 0.05])
+def test_a_point_stays_where_it_would_be_found(kind, channel_width):
+    """Also where channels meet, and at the rims of discs and channels."""
+    for seed in range(3):
+        graph = draw_graph(np.random.default_rng(seed), GraphOptions(kind=kind, channel_width=channel_width))
+        points = np.random.default_rng(seed).uniform(-0.5, 0.5, (20_000, 1, 2))
+        rows, channels = len(points), channel_axes(graph.segments, graph.channel_width)
+        found = locate(points, graph.centres, graph.node_radius, channels)[:, 0]
+        tables = [np.broadcast_to(table, (rows, *table.shape)) for table in (graph.centres, channels, graph.ends)]
+        centres, channels, ends = tables
+        for place in range(NOWHERE, len(graph.nodes) + len(graph.edges)):
+            whole = np.full(rows, place)
+            kept = stays(points, whole, centres, np.full(rows, graph.node_radius), channels, ends)
+            np.testing.assert_array_equal(kept, (found == place) & (place != NOWHERE))
+            assert kept.any() == (place != NOWHERE)
