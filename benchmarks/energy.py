@@ -17,21 +17,24 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from worldmodel.envs.drop_scene import CALM_RESTITUTION, SMALL, DropScene, restitutions
+from worldmodel.envs.drop_scene import CALM_RESTITUTION, DropSampler, DropScene
 from worldmodel.envs.drop_stage import SUPPORTS
 from worldmodel.envs.free_fall import FreeFall
 from worldmodel.envs.simulation import Simulation
 
 GAIN = 0.01  # of the first energy, from which a clip is counted
-KINDS = (  # numbers of objects, the least and the most of their masses in kg (None: by density), and scales
-    (1, None, 1.0),
-    (4, None, 1.0),
-    (4, (0.1, 30.0), 1.0),
-    (4, (0.001, 10_000.0), 1.0),
-    (1, None, 0.25),
-    (4, None, 0.25),
-    (1, None, 0.1),
-    (4, None, 0.1),
+USUAL, THIN = (0.12, 0.19), (0.04, 0.12)  # m, radii of spheres of about the objects' volume
+KINDS = (  # numbers of objects, the least and the most of their masses in kg (None: by density), radii, and scales
+    (1, None, USUAL, 1.0),
+    (4, None, USUAL, 1.0),
+    (4, (0.1, 30.0), USUAL, 1.0),
+    (4, (0.001, 10_000.0), USUAL, 1.0),
+    (1, None, THIN, 1.0),
+    (4, None, THIN, 1.0),
+    (1, None, USUAL, 0.25),
+    (4, None, USUAL, 0.25),
+    (1, None, USUAL, 0.1),
+    (4, None, USUAL, 0.1),
 )
 
 
@@ -48,23 +51,24 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Print the table and its totals."""
-    print("support  objects    restitution        mass, kg  scale      gained     most above start")
+    print("support  objects    restitution        mass, kg     radius, m  scale      gained     most above start")
     counted, worst, above = 0, 0.0, 0.0
     rows = [
-        (support, number, restitution, masses, scale)
+        (options, restitution, masses)
         for support in SUPPORTS
-        for number, masses, scale in KINDS
-        for least, most in [restitutions(number, support, scale)]
+        for number, masses, radius, scale in KINDS
+        for options in [{"support": support, "objects": number, "radius": radius, "scale": scale, "shapes": "all"}]
+        for least, most in [DropSampler(**options).restitutions]
         for restitution in ((least, CALM_RESTITUTION), (CALM_RESTITUTION, most), (most, most))
-        if scale >= SMALL or restitution[0] == least
+        if most > CALM_RESTITUTION or restitution[0] == least
     ]
-    for support, number, restitution, masses, scale in tqdm(rows, leave=False):
-        options = {"support": support, "objects": number, "restitution": restitution, "scale": scale}
-        gains, rises = played({**options, "shapes": "all", "friction": (0.0, 1.5)}, masses, settings)
+    for options, restitution, masses in tqdm(rows, leave=False):
+        gains, rises = played({**options, "restitution": restitution, "friction": (0.0, 1.5)}, masses, settings)
         few = int((gains > GAIN).sum())
         kilograms = "by density" if masses is None else f"{masses[0]:g} to {masses[1]:g}"
         tqdm.write(
-            f"{support:8} {number:7} {restitution[0]:6.2f} to {restitution[1]:4.2f} {kilograms:>15} {scale:6g} "
+            f"{options['support']:8} {options['objects']:7} {restitution[0]:6.2f} to {restitution[1]:4.2f} "
+            f"{kilograms:>15} {options['radius'][0]:5.2f} to {options['radius'][1]:4.2f} {options['scale']:6g} "
             f"{few:4} of {len(gains):4} {gains.max():8.2%} {rises.max():11.2%}"
         )
         counted, worst, above = counted + few, max(worst, gains.max()), max(above, rises.max())

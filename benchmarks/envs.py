@@ -36,7 +36,7 @@ from worldmodel.envs.scene_vector_env import SceneVectorEnv
 from worldmodel.envs.simulation import Simulation
 
 FOREVER = 10**6  # frames
-PICTURES = 40  # of every timed run
+PICTURES = 100  # of every timed run
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from worldmodel.envs.drop_scene import (
     SCALES,
     DropObject,
     DropScene,
+    circumstances,
     mass_of,
     restitutions,
 )
-from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents
+from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents, thinnest_half
 from worldmodel.envs.drop_stage import (
     CAMERA,
     CAMERA_FOVY,
@@ -144,9 +145,9 @@ def _scale(spec: mujoco.MjSpec, scale: float) -> None:
 
 def check(scene: DropScene) -> None:
     """Raise ValueError for what cannot be, or cannot be seen by the camera at t = 0."""
-    _check_constants(scene)
     for index, thing in enumerate(scene.objects):
         _check_object(thing, "" if index == 0 else f"others[{index - 1}].")
+    _check_constants(scene)
     if scene.others or scene.support != "none":
         _check_places(scene)
 
@@ -161,11 +162,11 @@ def _check_constants(scene: DropScene) -> None:
             _refuse(name, getattr(scene, name), str(LIMITS[name]))
     if not SCALES[0] <= scene.scale <= SCALES[1]:
         _refuse("scale", scene.scale, f"{SCALES[0]:g} to {SCALES[1]:g}")
-    number = len(scene.objects)
-    least, most = restitutions(number, scene.support, scene.scale)
+    half = min(thinnest_half(thing.shape, thing.size) for thing in scene.objects)
+    stage = (len(scene.objects), scene.support, scene.scale, half, scene.gravity)
+    least, most = restitutions(*stage)
     if not least <= scene.restitution <= most:
-        stage = f"{number} object{'s' if number > 1 else ''}, support {scene.support!r} and scale {scene.scale:g}"
-        _refuse("restitution", scene.restitution, f"{least} to {most} with {stage}")
+        _refuse("restitution", scene.restitution, f"{least} to {most} {circumstances(*stage)}")
     least, most = HEIGHTS[scene.support][1]
     if not least <= scene.support_height <= most:
         _refuse("support_height", scene.support_height, f"{least:g} to {most:g} m with support {scene.support!r}")

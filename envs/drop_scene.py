@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from worldmodel.counts import is_whole
 from worldmodel.envs.drop_gripper import room_around
-from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, volume
+from worldmodel.envs.drop_shapes import OBJECT_SETS, SHAPES, UNSEEN, Size, draw_size, half_extents, least_half, volume
 from worldmodel.envs.drop_stage import CAMERA_POSITION, HEIGHTS, SUPPORTS, clear_height, pictures
 from worldmodel.envs.options import (
     FRICTION,
@@ -36,15 +37,17 @@ DENSITY = 600.0  # kg/m^3
 SCALES = (0.1, 100.0)
 SMALL = 0.25  # scale, below which nothing bounces well
 CALM_RESTITUTION = 0.47  # above it, things bounce well
+LIVELY_HALF = 0.03  # m at scale 1, of thickness, below which nothing bounces well under the Earth's gravity
+EARTH = 9.81  # m/s^2
 MASSES = (1e-6, 1e6)  # kg
 MAX_OBJECTS = 4
 RELEASES = ("none", "gripper")
 LIMITS = {
-    "radius": Limits(0.04, unit="m"),  # things of less are as thin as a contact gives in
+    "radius": Limits(0.04, unit="m"),
     "clearance": Limits(0.0, unit="m"),
     "sideways": Limits(unit="m"),
     "depth": Limits(unit="m"),
-    "gravity": Limits(0.0, 100.0, "m/s^2"),  # above, a fall ends deep in what it meets
+    "gravity": Limits(0.0, 100.0, "m/s^2"),
     "friction": FRICTION,
     "mass": Limits(0.0, MASSES[1], "kg"),
     "scale": Limits(*SCALES),
@@ -56,15 +59,29 @@ _GAP = 0.01  # between two objects in the picture, as a slope seen from the came
 Point = tuple[float, float, float]
 
 
-def restitutions(objects: int, support: str, scale: float) -> tuple[float, float]:
-    """The least and the most restitution that there may be with so many objects above a support, at a scale.
+def restitutions(objects: int, support: str, scale: float, half: float, gravity: float = EARTH) -> tuple[float, float]:
+    """The least and the most restitution that there may be with so many objects above a support.
 
-    The least makes a critically damped floor. Above the most, bounces add energy: through the integrator, for which the
-    springs of lively contacts are too fast at small scales, and at edges, where the normal turns while a contact lasts.
+    The least makes a critically damped floor. Above the most, bounces add energy: at edges, where the normal turns
+    while a contact lasts; through the integrator, for which the springs of lively contacts are too fast at small
+    scales; and where things are as thin as such a contact gives in, which is the more the faster they fall.
+
+    Args:
+        objects: their number.
+        support: its name.
+        scale: of all lengths.
+        half: half of the least thickness of any of the objects in metres at scale 1.
+        gravity: in m/s^2.
     """
-    if scale < SMALL:
+    if scale < SMALL or half < LIVELY_HALF * math.sqrt(max(1.0, gravity / EARTH)):
         return 0.14, CALM_RESTITUTION
     return 0.14, 0.9 if objects == 1 and support == "none" else 0.8
+
+
+def circumstances(objects: int, support: str, scale: float, half: float, gravity: float) -> str:
+    """What :func:`restitutions` depends on, in words."""
+    things = f"{objects} object{'s' if objects > 1 else ''} of at least {2.0 * half:.3g} m"
+    return f"with {things}, gravity {gravity:g} m/s^2, support {support!r} and scale {scale:g}"
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class DropScene:
     colour: str
     position: Point  # m, centre at t = 0
     quaternion: tuple[float, float, float, float]  # w, x, y, z at t = 0
-    gravity: float = 9.81  # m/s^2, downwards
+    gravity: float = EARTH  # m/s^2, downwards
     restitution: float = 0.47  # speed after a central bounce over speed before, but for gravity in the 20 ms it takes
     friction: float = 0.7  # Coulomb coefficient between any two
     mass: float = 0.0  # kg; 0: of DENSITY
@@ -136,7 +153,7 @@ class DropSampler:
     clearance: Range = (0.15, 1.0)
     sideways: Range = (-0.45, 0.45)  # m, along the image
     depth: Range = (-0.2, 0.2)  # m, towards and away from the camera
-    gravity: Range = 9.81
+    gravity: Range = EARTH
     restitution: Range = 0.47
     friction: Range = 0.7
     mass: Range = 0.0
@@ -158,8 +175,7 @@ class DropSampler:
         check_name("support", self.support, SUPPORTS)
         check_name("release", self.release, RELEASES)
         check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
-        allowed = restitutions(self.objects, self.support, ends(self.scale)[0])
-        check_ranges(self, {"restitution": Limits(*allowed)})
+        check_ranges(self, {"restitution": Limits(*self.restitutions, circumstances(*self._stage))})
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
         default, _ = HEIGHTS[self.support]
@@ -176,6 +192,16 @@ class DropSampler:
             support_height=height,
             release=self.release,
         )
+
+    @property
+    def restitutions(self) -> tuple[float, float]:
+        """The least and the most restitution that there may be with these options."""
+        return restitutions(*self._stage)
+
+    @property
+    def _stage(self) -> tuple[int, str, float, float, float]:
+        half = min(least_half(kind, ends(self.radius)[0]) for kind in self._kinds)
+        return self.objects, self.support, ends(self.scale)[0], half, ends(self.gravity)[1]
 
     @property
     def _kinds(self) -> tuple[str, ...]:

@@ -40,6 +40,17 @@ def draw_size(kind: str, radius: float, rng: np.random.Generator) -> Size:
     return (float(thickness * radius), float(length * radius), 0.0)
 
 
+def least_half(kind: str, radius: float) -> float:
+    """Least half size in metres that :func:`draw_size` may draw."""
+    least = {"box": 0.8 * 0.8, "sphere": 1.0, "cylinder": 0.8, "capsule": 0.7}
+    return radius * (min(half for half in _PROPORTIONS[kind] if half) if kind in _PROPORTIONS else least[kind])
+
+
+def thinnest_half(shape: str, size: Size) -> float:
+    """Half of how thick a shape is in metres where it is thinnest."""
+    return min(size[: 1 if shape == "capsule" else DIMENSIONS[shape]])
+
+
 def half_extents(shape: str, size: Size, quaternion: tuple[float, float, float, float]) -> np.ndarray:
     """Half sides (3,) in metres of the box along the world's axes that just holds the rotated shape."""
     rotation = np.zeros(9)

@@ -73,7 +73,7 @@ class Family(ABC):
     policies: ClassVar[Mapping[str, PolicyMaker]]  # scripted, the default first
     changes: ClassVar[Mapping[str, SceneChange]] = {}  # of policies that are to meet another physics
     camera: ClassVar[str] = "front"
-    max_timestep: ClassVar[float] = 0.002  # s
+    max_timestep: float = 0.002  # s, of physics
     num_frames: ClassVar[int] = 17  # of a clip, by default
     fps: ClassVar[float] = 16.0  # frames and actions per second, by default
 

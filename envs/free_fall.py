@@ -72,6 +72,7 @@ class FreeFall(Family):
     scene_type = DropScene
     policies = {"watch": _watch}
     max_timestep = 0.00125
+    max_timestep_of_many = 0.000625  # s, with several objects or a support: longer steps added energy there
     signals = {
         "contact": "touched the floor or a support since the frame before",
         "contact_force": "N, mean vertical force of floor and support since the frame before",
@@ -89,6 +90,8 @@ class FreeFall(Family):
 
     def __init__(self, sampler: Any = None, **ranges: Any) -> None:
         super().__init__(sampler, **ranges)
+        if self.sampler.objects > 1 or self.sampler.support != "none":
+            self.max_timestep = self.max_timestep_of_many
         self._names = object_names(self.sampler.objects)
         self._pairs = collision_pairs(self.sampler.objects, self.sampler.support, self.sampler.release)
         self._has_gripper = self.sampler.release == "gripper"

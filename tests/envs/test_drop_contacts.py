@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from worldmodel.envs.drop_scene import restitutions
+from worldmodel.envs.drop_scene import DropSampler
 from worldmodel.envs.drop_shapes import half_extents
 from worldmodel.envs.free_fall import DropScene, FreeFall, FreeFallEnv
 from worldmodel.envs.simulation import Simulation
@@ -29,14 +29,19 @@ UPRIGHT = (1.0, 0.0, 0.0, 0.0)
         {"support": "ledge", "objects": 4, "shapes": ("rod", "cylinder"), "mass": (0.001, 1e4)},
         {"support": "ramp", "scale": 0.25, "shapes": "all"},
         {"objects": 4, "scale": 0.25, "shapes": "all"},
+        {"shapes": ("plate", "rod"), "radius": 0.12},
+        {"shapes": ("plate", "rod"), "radius": 0.12, "support": "ramp"},
+        {"shapes": "all", "radius": (0.04, 0.12)},
+        {"shapes": ("rod", "cylinder"), "radius": (0.04, 0.06), "support": "ramp"},
+        {"gravity": 64.0},
+        {"gravity": 64.0, "support": "ledge"},
     ],
 )
 @pytest.mark.parametrize("restitution", ["least", 0.47, 0.6, "most"])
 def test_energy_never_grows(restitution, options):
-    usual = {"objects": 1, "support": "none", "scale": 1.0}
-    least, most = restitutions(*(options.get(name, usual[name]) for name in usual))
-    gain = 1e-2 if restitution == "most" else 2e-3
-    family = FreeFall(restitution={"least": least, "most": most}.get(restitution, restitution), **options)
+    gain = 1e-2 if "radius" in options else 2e-3  # thin things
+    least, most = DropSampler(**options).restitutions
+    family = FreeFall(restitution=min(most, {"least": least, "most": most}.get(restitution, restitution)), **options)
     simulation = Simulation(family, 40, fps=80)
     simulation.reset([family.sampler(np.random.default_rng(seed)) for seed in range(40)])
     start = simulation.signals["energy"].copy()
