@@ -23,18 +23,20 @@ from worldmodel.envs.free_fall import FreeFall
 from worldmodel.envs.simulation import Simulation
 
 GAIN = 0.01  # of the first energy, from which a clip is counted
-USUAL, THIN = (0.12, 0.19), (0.04, 0.12)  # m, radii of spheres of about the objects' volume
-KINDS = (  # numbers of objects, the least and the most of their masses in kg (None: by density), radii, and scales
-    (1, None, USUAL, 1.0),
-    (4, None, USUAL, 1.0),
-    (4, (0.1, 30.0), USUAL, 1.0),
-    (4, (0.001, 10_000.0), USUAL, 1.0),
+STANDARD, ANY, THIN = ("standard", (0.12, 0.19)), ("all", (0.2, 0.24)), ("all", (0.04, 0.12))
+KINDS = (  # numbers of objects, the least and the most of their masses in kg (None: by density), which ones, and scales
+    (1, None, STANDARD, 1.0),
+    (1, None, ANY, 1.0),
     (1, None, THIN, 1.0),
-    (4, None, THIN, 1.0),
-    (1, None, USUAL, 0.25),
-    (4, None, USUAL, 0.25),
-    (1, None, USUAL, 0.1),
-    (4, None, USUAL, 0.1),
+    (3, None, STANDARD, 1.0),
+    (3, (0.1, 30.0), STANDARD, 1.0),
+    (3, (0.001, 10_000.0), STANDARD, 1.0),
+    (4, (0.1, 30.0), THIN, 1.0),
+    (4, (0.001, 10_000.0), THIN, 1.0),
+    (1, None, STANDARD, 0.25),
+    (3, None, STANDARD, 0.25),
+    (1, None, STANDARD, 0.1),
+    (4, None, THIN, 0.1),
 )
 
 
@@ -51,14 +53,14 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Print the table and its totals."""
-    print("support  objects    restitution        mass, kg     radius, m  scale      gained     most above start")
+    print("support  objects       restitution        mass, kg      radius, m  scale      gained     most above start")
     counted, worst, above = 0, 0.0, 0.0
     rows = [
         (options, restitution, masses)
         for support in SUPPORTS
-        for number, masses, radius, scale in KINDS
-        for options in [{"support": support, "objects": number, "radius": radius, "scale": scale, "shapes": "all"}]
-        for least, most in [DropSampler(**options).restitutions]
+        for number, masses, (shapes, radius), scale in KINDS
+        for options in [{"support": support, "objects": number, "shapes": shapes, "radius": radius, "scale": scale}]
+        for least, most in [DropSampler(**options).bounces.restitutions]
         for restitution in ((least, CALM_RESTITUTION), (CALM_RESTITUTION, most), (most, most))
         if most > CALM_RESTITUTION or restitution[0] == least
     ]
@@ -66,14 +68,19 @@ def main(settings: Settings) -> None:
         gains, rises = played({**options, "restitution": restitution, "friction": (0.0, 1.5)}, masses, settings)
         few = int((gains > GAIN).sum())
         kilograms = "by density" if masses is None else f"{masses[0]:g} to {masses[1]:g}"
+        bounce, radius = spanned(restitution), spanned(options["radius"])
         tqdm.write(
-            f"{options['support']:8} {options['objects']:7} {restitution[0]:6.2f} to {restitution[1]:4.2f} "
-            f"{kilograms:>15} {options['radius'][0]:5.2f} to {options['radius'][1]:4.2f} {options['scale']:6g} "
-            f"{few:4} of {len(gains):4} {gains.max():8.2%} {rises.max():11.2%}"
+            f"{options['support']:8} {options['objects']:2} {options['shapes']:8} {bounce} {kilograms:>15} {radius} "
+            f"{options['scale']:6g} {few:4} of {len(gains):4} {gains.max():8.2%} {rises.max():11.2%}"
         )
         counted, worst, above = counted + few, max(worst, gains.max()), max(above, rises.max())
     total = len(rows) * settings.clips
     print(f"{counted} of {total} clips gained more than {GAIN:.1%}; the most {worst:.2%}; above the start {above:.2%}")
+
+
+def spanned(ends: tuple[float, float]) -> str:
+    """A range in words."""
+    return f"{ends[0]:6.2f} to {ends[1]:4.2f}"
 
 
 def played(

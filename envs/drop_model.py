@@ -17,11 +17,10 @@ from worldmodel.envs.drop_scene import (
     LIMITS,
     MASSES,
     SCALES,
+    Bounces,
     DropObject,
     DropScene,
-    circumstances,
     mass_of,
-    restitutions,
 )
 from worldmodel.envs.drop_shapes import DIMENSIONS, GEOM_TYPES, half_extents, thinnest_half
 from worldmodel.envs.drop_stage import (
@@ -163,10 +162,10 @@ def _check_constants(scene: DropScene) -> None:
     if not SCALES[0] <= scene.scale <= SCALES[1]:
         _refuse("scale", scene.scale, f"{SCALES[0]:g} to {SCALES[1]:g}")
     half = min(thinnest_half(thing.shape, thing.size) for thing in scene.objects)
-    stage = (len(scene.objects), scene.support, scene.scale, half, scene.gravity)
-    least, most = restitutions(*stage)
+    bounces = Bounces(len(scene.objects), scene.support, scene.scale, half, scene.gravity)
+    least, most = bounces.restitutions
     if not least <= scene.restitution <= most:
-        _refuse("restitution", scene.restitution, f"{least} to {most} {circumstances(*stage)}")
+        _refuse("restitution", scene.restitution, f"{least} to {most} {bounces}")
     least, most = HEIGHTS[scene.support][1]
     if not least <= scene.support_height <= most:
         _refuse("support_height", scene.support_height, f"{least:g} to {most:g} m with support {scene.support!r}")

@@ -37,7 +37,8 @@ DENSITY = 600.0  # kg/m^3
 SCALES = (0.1, 100.0)
 SMALL = 0.25  # scale, below which nothing bounces well
 CALM_RESTITUTION = 0.47  # above it, things bounce well
-LIVELY_HALF = 0.03  # m at scale 1, of thickness, below which nothing bounces well under the Earth's gravity
+LIVELY_HALF = 0.05  # m at scale 1, half the thickness below which nothing bounces well under the Earth's gravity
+CROWDED_HALF = 0.07  # m, that of things between others and a support
 EARTH = 9.81  # m/s^2
 MASSES = (1e-6, 1e6)  # kg
 MAX_OBJECTS = 4
@@ -59,29 +60,33 @@ _GAP = 0.01  # between two objects in the picture, as a slope seen from the came
 Point = tuple[float, float, float]
 
 
-def restitutions(objects: int, support: str, scale: float, half: float, gravity: float = EARTH) -> tuple[float, float]:
-    """The least and the most restitution that there may be with so many objects above a support.
+@dataclass(frozen=True)
+class Bounces:
+    """What decides how well things may bounce."""
 
-    The least makes a critically damped floor. Above the most, bounces add energy: at edges, where the normal turns
-    while a contact lasts; through the integrator, for which the springs of lively contacts are too fast at small
-    scales; and where things are as thin as such a contact gives in, which is the more the faster they fall.
+    objects: int
+    support: str
+    scale: float
+    half: float  # m at scale 1, half of the least thickness of any of the objects
+    gravity: float  # m/s^2
 
-    Args:
-        objects: their number.
-        support: its name.
-        scale: of all lengths.
-        half: half of the least thickness of any of the objects in metres at scale 1.
-        gravity: in m/s^2.
-    """
-    if scale < SMALL or half < LIVELY_HALF * math.sqrt(max(1.0, gravity / EARTH)):
-        return 0.14, CALM_RESTITUTION
-    return 0.14, 0.9 if objects == 1 and support == "none" else 0.8
+    def __str__(self) -> str:
+        things = f"{self.objects} object{'s' if self.objects > 1 else ''} at least {2.0 * self.half:.3g} m thick"
+        return f"with {things}, gravity {self.gravity:g} m/s^2, support {self.support!r} and scale {self.scale:g}"
 
+    @property
+    def restitutions(self) -> tuple[float, float]:
+        """The least and the most that there may be.
 
-def circumstances(objects: int, support: str, scale: float, half: float, gravity: float) -> str:
-    """What :func:`restitutions` depends on, in words."""
-    things = f"{objects} object{'s' if objects > 1 else ''} of at least {2.0 * half:.3g} m"
-    return f"with {things}, gravity {gravity:g} m/s^2, support {support!r} and scale {scale:g}"
+        The least makes a critically damped floor. Above the most, bounces add energy: at edges, where the normal turns
+        while a contact lasts; through the integrator, for which the springs of lively contacts are too fast at small
+        scales; and where things are nearly as thin as such a contact gives in, which is the more the faster they fall.
+        """
+        several, above = self.objects > 1, self.support != "none"
+        thick = max(LIVELY_HALF * math.sqrt(max(1.0, self.gravity / EARTH)), CROWDED_HALF if several and above else 0.0)
+        if self.scale < SMALL or self.half < thick * (1.0 - 1e-9):
+            return 0.14, CALM_RESTITUTION
+        return 0.14, 0.8 if several or above else 0.9
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ class DropSampler:
         check_name("support", self.support, SUPPORTS)
         check_name("release", self.release, RELEASES)
         check_ranges(self, {**LIMITS, "support_height": Limits(*HEIGHTS[self.support][1], "m")})
-        check_ranges(self, {"restitution": Limits(*self.restitutions, circumstances(*self._stage))})
+        check_ranges(self, {"restitution": Limits(*self.bounces.restitutions, str(self.bounces))})
 
     def __call__(self, rng: np.random.Generator) -> DropScene:
         default, _ = HEIGHTS[self.support]
@@ -194,14 +199,10 @@ class DropSampler:
         )
 
     @property
-    def restitutions(self) -> tuple[float, float]:
-        """The least and the most restitution that there may be with these options."""
-        return restitutions(*self._stage)
-
-    @property
-    def _stage(self) -> tuple[int, str, float, float, float]:
+    def bounces(self) -> Bounces:
+        """What these options say of how well things may bounce, at the worst."""
         half = min(least_half(kind, ends(self.radius)[0]) for kind in self._kinds)
-        return self.objects, self.support, ends(self.scale)[0], half, ends(self.gravity)[1]
+        return Bounces(self.objects, self.support, ends(self.scale)[0], half, ends(self.gravity)[1])
 
     @property
     def _kinds(self) -> tuple[str, ...]:

@@ -42,8 +42,9 @@ def draw_size(kind: str, radius: float, rng: np.random.Generator) -> Size:
 
 def least_half(kind: str, radius: float) -> float:
     """Least half size in metres that :func:`draw_size` may draw."""
-    least = {"box": 0.8 * 0.8, "sphere": 1.0, "cylinder": 0.8, "capsule": 0.7}
-    return radius * (min(half for half in _PROPORTIONS[kind] if half) if kind in _PROPORTIONS else least[kind])
+    if kind in _PROPORTIONS:
+        return radius * min(half for half in _PROPORTIONS[kind] if half)
+    return radius * {"box": 0.8 * 0.8, "sphere": 1.0, "cylinder": 0.8, "capsule": 0.7}[kind]
 
 
 def thinnest_half(shape: str, size: Size) -> float:

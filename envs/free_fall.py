@@ -48,6 +48,7 @@ __all__ = [
     "contact_reference",
 ]
 
+FINE_TIMESTEP = 0.000625  # s, with several objects or a support: longer steps add energy there
 REST_SPEED = 0.02  # m/s at scale 1; of the whole kinetic energy, as if all of it were translation
 ROLLING = 0.2  # a rolling object's contact point moves at less than this share of its speed
 
@@ -72,7 +73,6 @@ class FreeFall(Family):
     scene_type = DropScene
     policies = {"watch": _watch}
     max_timestep = 0.00125
-    max_timestep_of_many = 0.000625  # s, with several objects or a support: longer steps added energy there
     signals = {
         "contact": "touched the floor or a support since the frame before",
         "contact_force": "N, mean vertical force of floor and support since the frame before",
@@ -91,7 +91,7 @@ class FreeFall(Family):
     def __init__(self, sampler: Any = None, **ranges: Any) -> None:
         super().__init__(sampler, **ranges)
         if self.sampler.objects > 1 or self.sampler.support != "none":
-            self.max_timestep = self.max_timestep_of_many
+            self.max_timestep = FINE_TIMESTEP
         self._names = object_names(self.sampler.objects)
         self._pairs = collision_pairs(self.sampler.objects, self.sampler.support, self.sampler.release)
         self._has_gripper = self.sampler.release == "gripper"
@@ -165,7 +165,9 @@ class FreeFall(Family):
         supports = self._supports(readings)
         speed, rolling = self._motion(readings, memory, supports)
         supported = supports[:, :, 3] > 0.0
-        rest = supported & (speed < memory["rest_speed"][:, None])
+        # What lies still trembles by what gravity adds in a physics step.
+        still = np.maximum(memory["rest_speed"], memory["gravity"] * readings.timestep)
+        rest = supported & (speed < still[:, None])
         contacts = np.logical_or.reduce(touched, axis=1)
         return {
             "contact": contacts[:, 0],
@@ -239,7 +241,7 @@ class FreeFall(Family):
     def _supports(self, readings: Readings) -> np.ndarray:
         """What floor and support do to each object at the frame (n, N, 7): touches, force in N, and its place in m.
 
-        A ball that lies still presses in every other physics step, so where nothing presses the step before speaks.
+        What lies still does not press in every physics step, so where nothing presses the step before speaks.
         """
         supports = []
         for name in self._names:

@@ -50,6 +50,7 @@ class BallReadout:
             memory["channels"] = (
                 memory["channels"] * np.array([1.0, width / (width + VIEW / self._height)])[:, None, None]
             )
+            memory["apart"] = np.zeros(1, bool)
         place, found = self._locate(np.asarray(observation["pixels"])[None, None])
         if found[0, 0]:
             memory["ball"] = place[:, 0]

@@ -235,11 +235,17 @@ def stays(
     channels: np.ndarray,
     ends: np.ndarray,
 ) -> np.ndarray:
-    """Whether all T points (n, T, 2) lie in one place (n,), as :func:`locate` would find it.
+    """Whether all points of a row lie in the row's place (n,), as :func:`locate` would find it.
 
-    A point within a channel and outside of the discs at its ends is in no other place, as channels of a graph that can
-    be laid out overlap within discs only. ``centres`` (n, N, 2), ``node_radius`` (n,), ``channels`` (n, 2, 3, M) and
-    their ``ends`` (n, M, 2).
+    A point within a channel and outside of the discs at its ends is in no other place, if channels overlap within discs
+    only, as those of a graph that can be laid out do.
+
+    Args:
+        points: (n, T, 2) m.
+        place: (n,), ``NOWHERE`` included.
+        centres, node_radius: (n, N, 2) and (n,) m.
+        channels: (n, 2, 3, M) of :func:`channel_axes`.
+        ends: (n, M, 2) nodes at the channels' ends.
     """
     x, y = points[..., 0], points[..., 1]
     rows, count = np.arange(len(points)), centres.shape[1]

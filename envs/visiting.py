@@ -136,7 +136,8 @@ class AgentTraversal(GraphTraversal):
             "ordered": scene.ordered,
             "goals_reached": 0,
             "visit_time": visit_time,
-            "place": scene.start,
+            "place": int(scene.start),
+            "apart": True,  # outside of discs no two channels overlap
         }
         row = {name: np.asarray(value)[None] for name, value in values.items()}
         return {**values, "from_nodes": _from_nodes(row, np.arange(1))[0]}
@@ -231,7 +232,7 @@ def _count_goals(arrived: Moves, memory: Memory) -> np.ndarray:
 def _places(positions: np.ndarray, memory: Memory) -> np.ndarray:
     """Places (n, T) of positions (n, T, 2); most balls stay where they were at the frame before."""
     centres, radius, channels, ends = (memory[name] for name in ("centres", "node_radius", "channels", "ends"))
-    gone = np.nonzero(~stays(positions, memory["place"], centres, radius, channels, ends))[0]
+    gone = np.nonzero(~(memory["apart"] & stays(positions, memory["place"], centres, radius, channels, ends)))[0]
     places = np.repeat(memory["place"][:, None], positions.shape[1], axis=1)
     places[gone] = locate(positions[gone], centres[gone], radius[gone, None, None], channels[gone])
     memory["place"] = places[:, -1].copy()

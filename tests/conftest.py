@@ -22,7 +22,8 @@ import pytest
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU; keep a file's tests in one process, but for notebooks, which take longest and go first."""
-    items.sort(key=lambda item: item.path.stem != "test_notebooks")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.stem != "test_notebooks")
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

@@ -285,10 +285,19 @@ def test_friction_decides_how_far_a_tilted_box_slides():
     assert not np.allclose(travelled[0.02], travelled[1.0], atol=0.01)
 
 
-@pytest.mark.parametrize("shape", ["sphere", "box", "capsule", "cylinder"])
-def test_what_has_come_to_rest_stays_at_rest(shape):
-    """Though of the physics steps it presses in every other one only."""
-    simulation = Simulation(FreeFall(shapes=(shape,)), 64, fps=16.0)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"shapes": (shape,)} for shape in ("sphere", "box", "capsule", "cylinder")),
+        {"shapes": ("sphere", "box"), "gravity": 24.8},
+        {"shapes": ("sphere", "box"), "gravity": 60.0},
+        {"shapes": ("sphere", "box"), "scale": 0.4, "gravity": 15.0},
+        {"shapes": ("sphere", "box"), "scale": 0.1},
+    ],
+)
+def test_what_has_come_to_rest_stays_at_rest(options):
+    """Though it does not press in every physics step."""
+    simulation = Simulation(FreeFall(**options), 64, fps=16.0)
     simulation.reset([simulation.family.sampler(np.random.default_rng(seed)) for seed in range(64)])
     rest = []
     for _ in range(48):

@@ -139,3 +139,29 @@ def test_an_environment_without_a_readout_is_refused():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="readout of your own"):
         readout_for(env)
+
+
+def test_where_a_ball_is_seen_to_be_does_not_depend_on_where_it_was(monkeypatch):
+    """Between two channels, which overlap by the half pixels that it may be beyond their rims."""
+    blank, between = np.zeros((64, 64, 3), np.uint8), 0
+    for seed in range(4):
+        env = gym.make(SCENES[0][0], image_size=64, pixels=False, kind="graph").unwrapped
+        env.reset(seed=seed)
+        graph, readout = env.scene.graph, readout_for(env)
+        channels = readout.begin({"pixels": blank}).memory["channels"][0]
+        points = np.random.default_rng(seed).uniform(-0.5, 0.5, (100_000, 1, 2))
+        x, y = points[..., 0], points[..., 1]
+        held = (np.abs(channels[:, 0] * x[..., None] + channels[:, 1] * y[..., None] - channels[:, 2]) <= 1.0).all(1)
+        free = (np.linalg.norm(points - graph.centres, axis=-1) > graph.node_radius).all(axis=1)
+        for index in np.nonzero(free & (held.sum(axis=1) > 1))[0]:
+            edges = []
+            for channel in np.nonzero(held[index])[0]:
+                seen = np.stack([graph.segments[channel].mean(axis=0), points[index, 0]])[None]
+                monkeypatch.setattr(readout, "_locate", lambda video, seen=seen: (seen, np.ones((1, 2), bool)))
+                begun = readout.begin({"pixels": blank})
+                _, signals = readout.read(begun, np.zeros((1, 2, 64, 64, 3), np.uint8), np.zeros((1, 2, 2)))
+                edges.append(signals["edge"][0].tolist())
+                assert edges[-1][0] == channel
+            assert len({edge for _, edge in edges}) == 1
+            between += 1
+    assert between > 4
