@@ -33,8 +33,8 @@ KINDS = (  # numbers of objects, the least and the most of their masses in kg (N
     (3, (0.001, 10_000.0), STANDARD, 1.0),
     (4, (0.1, 30.0), THIN, 1.0),
     (4, (0.001, 10_000.0), THIN, 1.0),
-    (1, None, STANDARD, 0.25),
-    (3, None, STANDARD, 0.25),
+    (1, None, STANDARD, 0.5),
+    (3, None, STANDARD, 0.5),
     (1, None, STANDARD, 0.1),
     (4, None, THIN, 0.1),
 )

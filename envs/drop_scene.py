@@ -35,10 +35,9 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 DENSITY = 600.0  # kg/m^3
 SCALES = (0.1, 100.0)
-SMALL = 0.25  # scale, below which nothing bounces well
+SMALL = 0.5  # scale, below which nothing bounces well
 CALM_RESTITUTION = 0.47  # above it, things bounce well
 LIVELY_HALF = 0.05  # m at scale 1, half the thickness below which nothing bounces well under the Earth's gravity
-CROWDED_HALF = 0.07  # m, that of things between others and a support
 EARTH = 9.81  # m/s^2
 MASSES = (1e-6, 1e6)  # kg
 MAX_OBJECTS = 4
@@ -79,12 +78,13 @@ class Bounces:
         """The least and the most that there may be.
 
         The least makes a critically damped floor. Above the most, bounces add energy: at edges, where the normal turns
-        while a contact lasts; through the integrator, for which the springs of lively contacts are too fast at small
-        scales; and where things are nearly as thin as such a contact gives in, which is the more the faster they fall.
+        while a contact lasts; between others and a support; through the integrator, for which the springs of lively
+        contacts are too fast at small scales; and where things are nearly as thin as such a contact gives in, which is
+        the more the faster they fall.
         """
         several, above = self.objects > 1, self.support != "none"
-        thick = max(LIVELY_HALF * math.sqrt(max(1.0, self.gravity / EARTH)), CROWDED_HALF if several and above else 0.0)
-        if self.scale < SMALL or self.half < thick * (1.0 - 1e-9):
+        thin = self.half < LIVELY_HALF * math.sqrt(max(1.0, self.gravity / EARTH)) * (1.0 - 1e-9)
+        if thin or self.scale < SMALL or (several and above):
             return 0.14, CALM_RESTITUTION
         return 0.14, 0.8 if several or above else 0.9
 

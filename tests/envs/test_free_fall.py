@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 
@@ -134,8 +135,8 @@ def test_a_clip_does_not_depend_on_what_was_played_before():
 
 @pytest.mark.parametrize("options", [{}, MIXED])
 def test_many_at_once_do_what_one_does(options):
-    many = FreeFallVectorEnv(num_envs=3, image_size=16, restitution=(0.2, 0.8), **options)
-    one = FreeFallEnv(image_size=16, restitution=(0.2, 0.8), **options)
+    several = {"restitution": (0.2, 0.47), **options} if options else {"restitution": (0.2, 0.8)}
+    many, one = FreeFallVectorEnv(num_envs=3, image_size=16, **several), FreeFallEnv(image_size=16, **several)
     seen, _ = many.reset(seed=5)
     first, _ = one.reset(seed=7)
     np.testing.assert_array_equal(seen["pixels"][2], first["pixels"])
@@ -355,7 +356,7 @@ def test_a_table_catches_what_would_fall_to_the_floor():
 
 CHANGES = [
     {"gravity": 3.0},
-    {"restitution": 0.8},
+    {"restitution": 0.2},
     {"friction": 0.1},
     {"mass": 50.0},
     {"scale": 0.1},
@@ -366,8 +367,10 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("options", [{"image_size": 64}, MIXED])
+@pytest.mark.parametrize(
+    ("options", "change"),
+    [*itertools.product(({"image_size": 64}, MIXED), CHANGES), ({"image_size": 64}, {"restitution": 0.8})],
+)
 def test_interventions_change_no_pixel_of_the_first_frame(options, change):
     env = env_of(**options)
     for seed in (4, 5):
@@ -465,11 +468,11 @@ def test_several_objects_are_apart_differ_in_colour_and_each_has_its_label(suppo
         ({"size": (-0.1, 0.0, 0.0)}, r"size: got \(-0.1, 0.0, 0.0\), expected three half sizes in metres"),
         (
             {"restitution": 1.0},
-            "restitution: got 1.0, expected 0.14 to 0.9 with 1 object of at least 0.24 m, gravity 9.81 m/s.2, support",
+            "restitution: got 1.0, expected 0.14 to 0.9 with 1 object at least 0.24 m thick, gravity 9.81 m/s.2",
         ),
         (
             {"size": (0.029, 0.0, 0.0), "position": (0.0, 0.0, 0.5), "restitution": 0.5},
-            "restitution: got 0.5, expected 0.14 to 0.47 with 1 object of at least 0.058 m",
+            "restitution: got 0.5, expected 0.14 to 0.47 with 1 object at least 0.058 m thick",
         ),
         ({"gravity": 99.0, "size": (0.09, 0.0, 0.0), "restitution": 0.5}, "0.14 to 0.47 with .* gravity 99 m/s.2"),
         ({"scale": 0.2, "restitution": 0.5}, "restitution: got 0.5, expected 0.14 to 0.47 with .* scale 0.2"),
@@ -515,7 +518,7 @@ def test_impossible_scenes_are_refused(env, change, message):
         (
             {"support": "ramp"},
             {"support": "ramp", "restitution": 0.9, "support_height": 0.3},
-            "restitution: got 0.9, expected 0.14 to 0.8 with 1 object of .* support .ramp.",
+            "restitution: got 0.9, expected 0.14 to 0.8 with 1 object .* support .ramp.",
         ),
         ({"support": "table"}, {"support": "table", "support_height": 0.9}, "support_height: got 0.9, expected 0.1 to"),
         (
