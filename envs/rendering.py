@@ -17,8 +17,8 @@ MAX_GEOMS = 4000
 class Eye:
     """Renders a simulation's scenes from their family's camera.
 
-    A GL context with the meshes in it costs as much to make as a clip to render, so there is one,
-    whatever model is in view: that decides what is drawn where, the context what a mesh looks like.
+    A GL context with the meshes in it costs as much to make as a clip to render, so there is one
+    for the models of all scenes; where and how large things are comes from the one in view.
     Scaled scenes are drawn at scale 1, with every length divided by ``Family.scale``: that keeps
     each pixel, and the context, which holds the sizes of planes and the reach of shadows.
     """
@@ -45,8 +45,8 @@ class Eye:
         if self._scale != 1.0:
             self._model = copy.copy(self._model)
             _shrink(self._model, self._data, self._scale)
-        for place in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight):
-            place(self._model, self._data)
+        for update in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight):
+            update(self._model, self._data)
         if self._renderer is None:
             self._make_context()
 
