@@ -118,7 +118,8 @@ def _refit(placed: list[tuple[int, _Path, float]], min_fall: float, alike: float
             break
     fits = []
     for times, count, misfit in zip(near, last, misfits, strict=True):
-        rests = bool(misfit[1].min() - misfit.min() <= alike)
+        resting = misfit[1].min()  # infinite where it cannot have landed
+        rests = bool(np.isfinite(resting) and resting - misfit.min() <= alike)
         best = misfit[1] if rests else misfit.min(axis=0)
         fits.append(_Fit(float(times[best.argmin()]), int(count[0]), float(best.min()), rests))
     return fits
