@@ -1,11 +1,12 @@
 """Energy from nowhere and restitution in closed form, and what sinks into a support."""
 
+import dataclasses
 from functools import partial
 
 import numpy as np
 import pytest
 
-from worldmodel.envs.free_fall import FreeFallEnv
+from worldmodel.envs.free_fall import DropObject, DropScene, FreeFallEnv
 from worldmodel.evaluators.bounce import energy_gain, penetration, true_restitution
 from worldmodel.evaluators.falling import TrackedFall, TrueFall, flown_fall, true_fall
 from worldmodel.evaluators.free_fall import score_free_fall
@@ -41,6 +42,16 @@ def test_the_true_restitution_is_the_one_that_was_set(restitution):
     env = FreeFallEnv(image_size=32, fps=24.0, num_frames=33, shapes=("sphere",), restitution=restitution)
     truth = env.record(seed=0)
     assert true_restitution(truth, true_fall(truth)) == pytest.approx(restitution, abs=0.05)
+
+
+def test_a_bounce_into_another_object_has_no_restitution():
+    upright = (1.0, 0.0, 0.0, 0.0)
+    alone = DropScene("sphere", (0.12, 0.0, 0.0), "red", (0.0, 0.0, 0.7), upright, restitution=0.6)
+    met = dataclasses.replace(alone, others=(DropObject("sphere", (0.12, 0.0, 0.0), "blue", (0.2, 0.0, 1.0), upright),))
+    truths = [FreeFallEnv(32, 24.0, 33, objects=len(each.objects)).record(each) for each in (alone, met)]
+    assert truths[1].signals["collisions"][:, 0].any()
+    bounces = [true_restitution(truth, true_fall(truth)) for truth in truths]
+    assert bounces[0] == pytest.approx(0.6, abs=0.05) and np.isnan(bounces[1])
 
 
 def test_what_sinks_into_a_support_is_not_measured():
