@@ -202,7 +202,7 @@ _CONTACT = (
         "median",
         "lower",
         "|e - e_MuJoCo|, at most 1 and 1 where nothing lands; over the scenes whose first bounce is followed by two "
-        "frames without contact.",
+        "frames in which it touches nothing.",
         _below_replay(*_STILL, "shuffled"),
     ),
     Metric(
