@@ -256,10 +256,11 @@ def stays(
         return (x - centre[:, :1]) ** 2 + (y - centre[:, 1:]) ** 2 <= node_radius[:, None] ** 2
 
     one, other = ends[rows, channel].T
+    in_one = in_disc(np.where(in_node, place, one))
     axes = channels[rows, :, :, channel]
     sides = (np.abs(axes[:, k, :1] * x + axes[:, k, 1:2] * y - axes[:, k, 2:]) <= 1.0 for k in (0, 1))
-    in_channel = np.logical_and(*sides) & ~in_disc(one) & ~in_disc(other)
-    return (place != NOWHERE) & np.where(in_node[:, None], in_disc(np.where(in_node, place, 0)), in_channel).all(axis=1)
+    in_channel = np.logical_and(*sides) & ~in_one & ~in_disc(other)
+    return (place != NOWHERE) & np.where(in_node[:, None], in_one, in_channel).all(axis=1)
 
 
 def _along(axis: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

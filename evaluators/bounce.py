@@ -21,9 +21,10 @@ def true_restitution(truth: Truth, fall: TrueFall) -> float:
     if np.isnan(fall.impact) or fall.gravity <= 0 or truth.scene.get("support", "none") == "ramp":
         return float("nan")
     touched = np.asarray(truth.signals.get("contact", np.zeros(len(truth), bool)))
+    met = np.asarray(truth.signals.get("collisions", np.zeros((len(truth), 1), bool)))[:, 0]
     landing = int(np.floor(fall.impact * truth.fps + 1e-9)) + 1  # the first frame after it
     flight, end = landing + 1, landing + CLEAN + 1
-    if end > len(truth) or touched[flight:end].any() or _meets(truth)[landing - 1 : end].any():
+    if end > len(truth) or touched[flight:end].any() or met[landing - 1 : end].any():
         return float("nan")
     g, since = fall.gravity, flight / truth.fps - fall.impact
     frame = int(fall.impact * truth.fps)
@@ -32,13 +33,6 @@ def true_restitution(truth: Truth, fall: TrueFall) -> float:
     offset = float(truth.position[flight, 0, 2]) - after * since + g * since**2 / 2
     meet = (fall.contact_height - offset) / (after + before)
     return float((after - g * meet) / (before + g * meet))
-
-
-def _meets(truth: Truth) -> np.ndarray:
-    """Whether the object (T,) met another one since the frame before."""
-    return (
-        np.asarray(truth.signals["collisions"])[:, 0] if "collisions" in truth.signals else np.zeros(len(truth), bool)
-    )
 
 
 def energy_gain(tracked: TrackedFall, fall: TrueFall, fps: float) -> float:
